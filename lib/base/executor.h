@@ -8,13 +8,15 @@
 
 namespace mm2 {
 
-/// Runs independent tasks. One parallel_for at a time; tasks must not throw and must not call back into it.
+/// Runs independent tasks. One parallel_for at a time; tasks must not throw and must not call back
+/// into it.
 class Executor {
  public:
   using Task = void (*)(void* context, int32_t task, int32_t worker);
   virtual ~Executor() = default;
   virtual int32_t n_workers() const = 0;
-  /// Calls task(context, i, worker) once for each i in [0, n_tasks) and returns when all have. worker is in [0, n_workers).
+  /// Calls task(context, i, worker) once for each i in [0, n_tasks) and returns when all have.
+  /// worker is in [0, n_workers).
   virtual void parallel_for(int32_t n_tasks, Task task, void* context) = 0;
 
   /// The same for a callable: run(n, [&](int32_t task, int32_t worker) { ... }). Allocates nothing.
@@ -32,7 +34,8 @@ class Executor {
 /// Everything on the calling thread.
 std::shared_ptr<Executor> inline_executor();
 
-/// A team of n_threads workers, the caller being one of them; joined when destroyed. Between uses the others spin briefly, then sleep.
+/// A team of n_threads workers, the caller being one of them; joined when destroyed. Between uses
+/// the others spin briefly, then sleep.
 Result<std::shared_ptr<Executor>> make_thread_team(int32_t n_threads);
 
 /// Cores this process may use.

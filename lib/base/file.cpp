@@ -85,6 +85,8 @@ class FileSystem final : public Source {
 
 }  // namespace
 
-std::shared_ptr<Source> file_system_source() { return std::make_shared<FileSystem>(); }
+std::shared_ptr<Source> file_system_source() {
+  return std::make_shared<FileSystem>();
+}
 
 }  // namespace mm2

@@ -17,7 +17,9 @@ class NewAllocator final : public Allocator {
 
 }  // namespace
 
-std::shared_ptr<Allocator> default_allocator() { return std::make_shared<NewAllocator>(); }
+std::shared_ptr<Allocator> default_allocator() {
+  return std::make_shared<NewAllocator>();
+}
 
 Result<std::string> read_all(const Source& source, const std::string& name, uint64_t limit) {
   MM2_ASSIGN_OR_RETURN(std::shared_ptr<SourceFile> file, source.open(name));

@@ -1,5 +1,6 @@
 // What the host application may supply: memory, threads, a log sink, progress, a source of bytes.
-// The C structs of include/mm2/host.h are translated into these at the border; every field has a default here.
+// The C structs of include/mm2/host.h are translated into these at the border; every field has a
+// default here.
 #pragma once
 
 #include <cstddef>
@@ -68,7 +69,8 @@ class SourceFile {
 class Source {
  public:
   virtual ~Source() = default;
-  /// `name` is a path for the file system; for a host's source whatever the host passed as path, "/" and a plain file name.
+  /// `name` is a path for the file system; for a host's source whatever the host passed as path,
+  /// "/" and a plain file name.
   virtual Result<std::shared_ptr<SourceFile>> open(const std::string& name) const = 0;
 };
 std::shared_ptr<Source> file_system_source();

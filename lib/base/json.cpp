@@ -34,8 +34,10 @@ class Builder {
   bool key(string_t& name) {
     Level& level = levels_.back();
     if (level.keys.insert(name).second) {
-      // Straight to the end: the object's own operator[] searches from its start, quadratic over a large object.
-      auto& members = static_cast<Json::object_t::Container&>(level.node->get_ref<Json::object_t&>());
+      // Straight to the end: the object's own operator[] searches from its start, quadratic over a
+      // large object.
+      auto& members =
+          static_cast<Json::object_t::Container&>(level.node->get_ref<Json::object_t&>());
       level.slot = &members.emplace_back(std::move(name), nullptr).second;
       return true;
     }
@@ -48,7 +50,8 @@ class Builder {
 
   bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& e) {
     position_ = position;
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ..." without its first word.
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ..." without
+    // its first word.
     std::string_view text = e.what();
     if (const size_t at = text.find("] "); at != std::string_view::npos) text.remove_prefix(at + 2);
     return fail(std::string(text));

@@ -1,4 +1,5 @@
-// Strict JSON: RFC 8259, valid UTF-8, no duplicate keys, bounded depth, no exceptions. Key order is kept.
+// Strict JSON: RFC 8259, valid UTF-8, no duplicate keys, bounded depth, no exceptions. Key order is
+// kept.
 #pragma once
 
 #include <string>
@@ -17,7 +18,8 @@ struct JsonLimits {
   bool duplicate_keys = false;  // true: the last one wins, as most parsers have it
 };
 
-/// `what` names the text in messages: a file, or "messages". Failures are Code::format with line, column and what was found there.
+/// `what` names the text in messages: a file, or "messages". Failures are Code::format with line,
+/// column and what was found there.
 Result<Json> parse_json(std::string_view text, const std::string& what, JsonLimits limits = {});
 
 }  // namespace mm2

@@ -3,11 +3,12 @@
 //   Status load(const std::string& path) {
 //     MM2_RETURN_IF_ERROR(check(path));
 //     ...
-//     return error(Code::format, "loading ", path, ": header claims ", n, " bytes, the file has ", size);
+//     return error(Code::format, "loading ", path, ": header claims ", n, " bytes, the file has ",
+//     size);
 //   }
 //
-// Codes are those of the C ABI (include/mm2/status.h), value for value, so that nothing is lost at the border.
-// docs/decisions/0002-own-status.md says why this is not absl::Status.
+// Codes are those of the C ABI (include/mm2/status.h), value for value, so that nothing is lost at
+// the border. docs/decisions/0002-own-status.md says why this is not absl::Status.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,14 @@ enum class Code : int32_t {
 };
 
 /// Whose error number `native` is.
-enum class Domain : uint32_t { none = 0, system_errno = 1, cuda = 2, cublas = 3, nccl = 4, mpi = 5 };
+enum class Domain : uint32_t {
+  none = 0,
+  system_errno = 1,
+  cuda = 2,
+  cublas = 3,
+  nccl = 4,
+  mpi = 5
+};
 
 class [[nodiscard]] Status {
  public:
@@ -78,15 +86,17 @@ Status error(Code code, const Pieces&... pieces) {
   return Status(code, absl::StrCat(pieces...));
 }
 
-/// An I/O failure with errno's words: "opening /a/b: No such file or directory". ENOENT becomes not_found, ENOMEM out_of_memory.
+/// An I/O failure with errno's words: "opening /a/b: No such file or directory". ENOENT becomes
+/// not_found, ENOMEM out_of_memory.
 Status errno_error(const std::string& doing, int error_number);
 
 /// A value or the reason why there is none.
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit on purpose, never with an ok status
-  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit on purpose
+  Result(Status status)
+      : status_(std::move(status)) {}  // NOLINT: implicit on purpose, never with an ok status
+  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit on purpose
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -107,8 +117,8 @@ class [[nodiscard]] Result {
 #define MM2_CONCAT(a, b) MM2_CONCAT_INNER(a, b)
 
 /// Leaves the function with the status if it is a failure.
-#define MM2_RETURN_IF_ERROR(expression)                        \
-  do {                                                         \
+#define MM2_RETURN_IF_ERROR(expression)                                                  \
+  do {                                                                                   \
     if (::mm2::Status mm2_status_ = (expression); !mm2_status_.ok()) return mm2_status_; \
   } while (false)
 

@@ -27,7 +27,8 @@ void pause_briefly() {
 #endif
 }
 
-// A step has hundreds of short phases: workers spin for the next one and sleep only after about 50 us without work.
+// A step has hundreds of short phases: workers spin for the next one and sleep only after about 50
+// us without work.
 class Team final : public Executor {
  public:
   explicit Team(int32_t n_threads) : n_threads_(n_threads) {
@@ -114,7 +115,9 @@ class Team final : public Executor {
 
 }  // namespace
 
-std::shared_ptr<Executor> inline_executor() { return std::make_shared<Inline>(); }
+std::shared_ptr<Executor> inline_executor() {
+  return std::make_shared<Inline>();
+}
 
 Result<std::shared_ptr<Executor>> make_thread_team(int32_t n_threads) {
   if (n_threads < 1 || n_threads > 1024) {

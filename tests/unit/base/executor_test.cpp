@@ -17,7 +17,8 @@ TEST_CASE("executor: every task runs exactly once, whatever the team") {
         runs[static_cast<size_t>(task)]++;
         if (worker < 0 || worker >= n_threads) worker_in_range = false;
       });
-      for (int32_t i = 0; i < 17; ++i) REQUIRE(runs[static_cast<size_t>(i)] == (i < n_tasks ? 1 : 0));
+      for (int32_t i = 0; i < 17; ++i)
+        REQUIRE(runs[static_cast<size_t>(i)] == (i < n_tasks ? 1 : 0));
       REQUIRE(worker_in_range);
     }
   }

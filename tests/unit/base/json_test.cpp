@@ -12,7 +12,8 @@ TEST_CASE("json: keys keep their order") {
 }
 
 TEST_CASE("json: a duplicate key is refused, also when escaped, at any level") {
-  for (const char* text : {R"({"a":1,"a":2})", R"({"a":1,"\u0061":2})", R"([{"x":{"k":1,"k":1}}])"}) {
+  for (const char* text :
+       {R"({"a":1,"a":2})", R"({"a":1,"\u0061":2})", R"([{"x":{"k":1,"k":1}}])"}) {
     auto json = parse_json(text, "f.json");
     REQUIRE_FALSE(json.ok());
     CHECK(json.status().code() == Code::format);
@@ -34,7 +35,8 @@ TEST_CASE("json: depth above the limit is refused without using the stack") {
 }
 
 TEST_CASE("json: broken text is refused with its position") {
-  for (const char* text : {"", "{", "{\"a\":}", "nul", "[1,]", "\"\xff\"", "\xef\xbb\xbf{}", "{} x", "[NaN]"}) {
+  for (const char* text :
+       {"", "{", "{\"a\":}", "nul", "[1,]", "\"\xff\"", "\xef\xbb\xbf{}", "{} x", "[NaN]"}) {
     auto json = parse_json(text, "f.json");
     REQUIRE_FALSE(json.ok());
     CHECK(json.status().message().rfind("f.json: ", 0) == 0);

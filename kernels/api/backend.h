@@ -1,0 +1,83 @@
+// A backend: how it packs weights and stores KV blocks, and how it runs one step.
+#pragma once
+
+#include "kernels/api/ops.h"
+
+namespace mm2::kernels {
+
+struct LayerWeights {
+  const float* input_norm;  // [hidden]
+  Matrix q, k, v, o;
+  const float* q_norm;               // [n_heads * head_dim]
+  const float* k_norm;               // [n_kv_heads * head_dim]
+  const float* post_attention_norm;  // [hidden]
+  Matrix router;                     // [n_experts, hidden], kF32
+  const float* router_bias;          // [n_experts]
+  const ExpertWeights* experts;      // [n_experts]
+};
+
+struct ModelWeights {
+  Matrix embedding;            // [n_vocab, hidden], file layout
+  const LayerWeights* layers;  // [n_layers]
+  const float* final_norm;     // [hidden]
+  Matrix lm_head;              // [n_vocab, hidden]
+};
+
+/// How a step's row ended.
+enum RowResult : int32_t { kRowDone = 0, kRowNotFinite = 1 };
+enum StepResult : int32_t { kStepDone = 0, kStepInterrupted = 1 };
+
+/// Sees intermediate values: tests and experiments. `name` is static; layer is -1 outside the
+/// layers.
+struct Observer {
+  void* self;
+  void (*see)(void* self, const char* name, int32_t layer, const void* values, int32_t number,
+              int64_t n_rows, int64_t width);
+};
+
+/// Everything that one step needs. Built by the engine, the same for every backend.
+struct StepPlan {
+  const ModelShape* shape;
+  const ModelWeights* weights;
+  const KvCache* kv;
+  const StepRow* rows;       // [n_rows], tokens of row r directly after those of row r - 1
+  const int32_t* tokens;     // [n_tokens]
+  const int32_t* positions;  // [n_tokens]
+  int32_t n_rows, n_tokens, n_outputs;
+  int32_t activations;
+  float* logits;         // [n_outputs, n_vocab], or null: nobody wants them
+  int32_t* row_results;  // [n_rows], a RowResult each
+  void* scratch;         // Backend::scratch_bytes, 64-byte aligned
+  const Executor* executor;
+  int32_t (*interrupted)(void* self);  // asked before each layer; null = never
+  void* interrupted_self;
+  const Observer* observer;  // null = nobody looks
+};
+
+struct Backend {
+  const char* name;
+  int32_t real;  // activations between operations: kF32 or kF64
+
+  /// Bytes of a packed matrix, or -1 where this backend cannot hold such weights.
+  int64_t (*packed_bytes)(int32_t scheme, int32_t number, int64_t n_out, int64_t n_in);
+  /// Writes some rows into the packed matrix. first_row and n_rows are multiples of pack_rows, but
+  /// for the last rows of the matrix. Different rows may be packed at once from many threads.
+  void (*pack)(const MatrixRows* rows, void* packed);
+  int32_t pack_rows;
+  /// True when pack would only copy: then the bytes of the file may be used where they are, if they
+  /// are aligned to 64.
+  bool keeps_file_layout;
+
+  int64_t (*kv_block_bytes)(const ModelShape* shape, int32_t block_size, int32_t number);
+  int64_t (*scratch_bytes)(const ModelShape* shape, int32_t max_tokens, int32_t max_outputs,
+                           int32_t n_workers);
+  int32_t (*step)(const StepPlan* plan);  // a StepResult
+  const Ops<float>* ops;                  // null in the FP64 reference
+};
+
+// The backends that are built into the library.
+const Backend* reference_backend();      // kernels/ref: scalar, FP32
+const Backend* reference_f64_backend();  // kernels/ref: scalar, FP64 on exact weights
+const Backend* generic_backend();        // kernels/cpu/generic
+
+}  // namespace mm2::kernels

@@ -1,0 +1,143 @@
+// The operations of an M2 layer, each callable alone. kernels/ref is their specification.
+//
+// Real is the type of activations between operations: float, or double in the FP64 reference.
+// `activations` is how an activation enters a product with a weight matrix: kBF16 (rounded to
+// nearest even first), kF32, or kF64 (reference); products are accumulated in Real. No operation
+// allocates; `scratch` has Ops::scratch_bytes bytes.
+//
+// Invariance: each output row depends on its own input row alone, in an order of additions fixed by
+// the shapes: not by n_tokens, the position of the row in the batch, or the number of workers.
+#pragma once
+
+#include "kernels/api/types.h"
+
+namespace mm2::kernels {
+
+/// y[t] = table[tokens[t]].
+template <typename Real>
+struct EmbedArgs {
+  const Matrix* table;    // [n_vocab, hidden], file layout (row-major, kPlain)
+  const int32_t* tokens;  // [n_tokens], each in [0, n_vocab)
+  int32_t n_tokens;
+  Real* y;  // [n_tokens, hidden]
+};
+
+/// y = x / sqrt(mean(x^2) + eps) * weight, for each row. x and y may be the same.
+template <typename Real>
+struct RmsNormArgs {
+  const Real* x;        // [n_rows, width]
+  const float* weight;  // [width]
+  float eps;
+  int32_t n_rows, width;
+  Real* y;  // [n_rows, width]
+};
+
+/// y = x w^T, plus `add` where given. y may be the same as add, not as x.
+template <typename Real>
+struct LinearArgs {
+  const Real* x;  // [n_tokens, n_in]
+  const Matrix* w;
+  const Real* add;  // [n_tokens, n_out] or null
+  int32_t n_tokens;
+  int32_t activations;
+  Real* y;  // [n_tokens, n_out]
+  void* scratch;
+};
+
+/// table[t] = cos(p_t f_0) .. cos(p_t f_{n-1}), sin(p_t f_0) .. sin(p_t f_{n-1}), f_i = theta^(-2i
+/// / rotary_dim), n = rotary_dim / 2.
+template <typename Real>
+struct RopeTableArgs {
+  const int32_t* positions;  // [n_tokens]
+  int32_t n_tokens, rotary_dim;
+  double theta;
+  Real* table;  // [n_tokens, rotary_dim]
+};
+
+/// q, k, v = x w^T; RMS norm of q and of k over their whole width; rotation of the first rotary_dim
+/// components of each head (component i pairs with i + rotary_dim / 2); k and v go into the cache
+/// in its number format, q to the caller.
+template <typename Real>
+struct QkvArgs {
+  const ModelShape* shape;
+  const Real* x;  // [n_tokens, hidden], after the input norm
+  const Matrix *q, *k, *v;
+  const float* q_norm;  // [n_heads * head_dim]
+  const float* k_norm;  // [n_kv_heads * head_dim]
+  const Real* rope;     // [n_tokens, rotary_dim] of RopeTableArgs
+  const StepRow* rows;  // [n_rows]
+  int32_t n_rows, n_tokens;
+  int32_t activations;
+  const KvCache* kv;
+  int32_t layer;
+  Real* q_out;    // [n_tokens, n_heads * head_dim]
+  Real* kv_work;  // [n_tokens, 2 * n_kv_heads * head_dim]: k then v of each token, before they are
+                  // stored
+  void* scratch;
+};
+
+/// y = softmax(q k^T / sqrt(head_dim)) v over the sequence's positions up to the token's own; query
+/// head j reads KV head j / (n_heads / n_kv_heads). Sums run over blocks of kAttentionBlock
+/// absolute positions in ascending order.
+template <typename Real>
+struct AttentionArgs {
+  const ModelShape* shape;
+  const Real* q;  // [n_tokens, n_heads * head_dim]
+  const StepRow* rows;
+  int32_t n_rows, n_tokens;
+  const KvCache* kv;
+  int32_t layer;
+  Real* y;  // [n_tokens, n_heads * head_dim]
+  void* scratch;
+};
+
+/// s = sigmoid(x gate^T); the top_k experts by s + bias, ties to the lower id; weights = s of the
+/// selected over their sum. x is never rounded here.
+template <typename Real>
+struct RouterArgs {
+  const ModelShape* shape;
+  const Real* x;       // [n_tokens, hidden]
+  const Matrix* gate;  // [n_experts, hidden], kF32
+  const float* bias;   // [n_experts]
+  int32_t n_tokens;
+  int32_t* ids;   // [n_tokens, top_k], ascending
+  Real* weights;  // [n_tokens, top_k], beside their ids
+  void* scratch;
+};
+
+/// w1, w3, w2 of one expert: down(silu(gate x) * (up x)).
+struct ExpertWeights {
+  Matrix gate, up, down;
+};
+
+/// h += sum over the selected experts, in ascending id, of weight * down(silu(gate x) * (up x)).
+template <typename Real>
+struct ExpertsArgs {
+  const ModelShape* shape;
+  const Real* x;                 // [n_tokens, hidden]
+  const ExpertWeights* experts;  // [n_experts]
+  const int32_t* ids;            // [n_tokens, top_k], ascending
+  const Real* weights;           // [n_tokens, top_k]
+  int32_t n_tokens;
+  int32_t activations;
+  Real* h;  // [n_tokens, hidden]
+  void* scratch;
+};
+
+/// The table of operations of one backend.
+template <typename Real>
+struct Ops {
+  /// Bytes of `scratch` that any operation needs for up to max_tokens tokens of this model on
+  /// n_workers workers.
+  int64_t (*scratch_bytes)(const ModelShape* shape, int32_t max_tokens, int32_t n_workers);
+  void (*embed)(const Executor*, const EmbedArgs<Real>*);
+  void (*rms_norm)(const Executor*, const RmsNormArgs<Real>*);
+  void (*linear)(const Executor*, const LinearArgs<Real>*);
+  void (*rope_table)(const Executor*, const RopeTableArgs<Real>*);
+  void (*qkv)(const Executor*, const QkvArgs<Real>*);
+  void (*attention)(const Executor*, const AttentionArgs<Real>*);
+  void (*router)(const Executor*, const RouterArgs<Real>*);
+  void (*experts)(const Executor*, const ExpertsArgs<Real>*);
+};
+
+}  // namespace mm2::kernels
