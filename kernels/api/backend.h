@@ -61,7 +61,8 @@ struct Backend {
   /// Bytes of a packed matrix, or -1 where this backend cannot hold such weights.
   int64_t (*packed_bytes)(int32_t scheme, int32_t number, int64_t n_out, int64_t n_in);
   /// Writes some rows into the packed matrix. first_row and n_rows are multiples of pack_rows, but
-  /// for the last rows of the matrix. Different rows may be packed at once from many threads.
+  /// for the last rows of the matrix. Every byte of the packed blocks that hold these rows is
+  /// written, padding included. Different rows may be packed at once from many threads.
   void (*pack)(const MatrixRows* rows, void* packed);
   int32_t pack_rows;
   /// True when pack would only copy: then the bytes of the file may be used where they are, if they
