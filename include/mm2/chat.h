@@ -1,0 +1,57 @@
+/* mm2/chat.h: messages in, prompt out. A chat template is immutable: any number of threads. */
+#ifndef MM2_CHAT_H
+#define MM2_CHAT_H
+
+#include "tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mm2_chat_template mm2_chat_template;
+
+/* Bounds on one rendering; 0 = the default, which no sensible conversation reaches. */
+typedef struct mm2_budget {
+  uint32_t struct_size;
+  uint32_t max_depth;        /* of nested values and template constructs */
+  uint64_t max_steps;        /* of a template's interpreter */
+  uint64_t max_output_bytes; /* of text */
+  uint64_t max_memory_bytes; /* held by values */
+} mm2_budget;
+
+/* As mm2_error_init. */
+MM2_API mm2_status mm2_budget_init(mm2_budget* budget, size_t size);
+
+/* Loads the chat template of a checkpoint. path: a folder (chat_template.jinja, else
+ * tokenizer_config.json) or the template file. Templates of the M2 family are recognised and run
+ * natively. host: NULL = defaults; only its source and log are used. out is owned by the caller.
+ * Errors: NOT_FOUND, IO, FORMAT, UNSUPPORTED (a template that this version cannot run). */
+MM2_API mm2_status mm2_chat_template_load(const char* path, const mm2_host* host,
+                                          mm2_chat_template** out, mm2_error* err);
+
+/* The same from the template's text. */
+MM2_API mm2_status mm2_chat_template_parse(const char* source, size_t length,
+                                           mm2_chat_template** out, mm2_error* err);
+
+/* Renders a conversation.
+ *   tokenizer     NULL: text only, ids must be NULL then
+ *   request_json  {"messages": [...], "tools": [...], "add_generation_prompt": bool, "kwargs": {}};
+ *                 messages and tools as in the OpenAI chat API, everything but messages optional
+ *   budget        NULL = defaults
+ *   text          becomes the prompt; NULL = not wanted
+ *   ids           becomes [n] int32_t; NULL = not wanted. Added tokens come only from the template:
+ *                 their spelling inside a message stays ordinary text
+ * Errors: FORMAT for broken JSON or a message that the template refuses (its own words), BUDGET,
+ * UNSUPPORTED, OUT_OF_MEMORY. */
+MM2_API mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_tokenizer* tokenizer,
+                                   const char* request_json, size_t length,
+                                   const mm2_budget* budget, mm2_buffer* text, mm2_buffer* ids,
+                                   mm2_error* err);
+
+/* NULL is fine. */
+MM2_API void mm2_chat_template_destroy(mm2_chat_template* chat);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

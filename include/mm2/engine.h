@@ -1,0 +1,139 @@
+/* mm2/engine.h: buffers and a KV pool around a model. The host decides what runs in each step; the
+ * engine checks it, runs it and commits it.
+ *
+ *   result of mm2_engine_step     engine              sequences          the host
+ *   MM2_OK                        usable              batch committed    goes on
+ *   KV_EXHAUSTED, CANCELLED       usable              as before          frees, preempts, retries
+ *   E_INVALID_ARGUMENT, E_BUSY    usable              as before          corrects the call
+ *   E_NUMERIC (without row_status) usable             as before          drops the request
+ *   E_DEVICE                      usable              as before          retries or recreates
+ *   E_DEVICE_LOST, E_INTERNAL     queries and destroy lost               recreates the engine
+ *
+ * On one backend the logits of a sequence are bit-identical whatever else is in the batch, however
+ * its tokens were cut into steps, and with any number of threads. */
+#ifndef MM2_ENGINE_H
+#define MM2_ENGINE_H
+
+#include "model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mm2_engine mm2_engine;
+
+#define MM2_KV_AUTO 0 /* BF16, or F32 where activations are F32 */
+#define MM2_KV_F32 1
+#define MM2_KV_BF16 2
+#define MM2_KV_FP8 3
+
+/* How activations enter a matrix product; sums are F32 always. */
+#define MM2_ACTIVATIONS_AUTO 0 /* BF16, or F32 for F32 and F16 checkpoints */
+#define MM2_ACTIVATIONS_BF16 1
+#define MM2_ACTIVATIONS_F32 2
+#define MM2_ACTIVATIONS_INT8 3
+
+typedef struct mm2_engine_options {
+  uint32_t struct_size;
+  int32_t max_seqs;             /* sequences that hold tokens at once; 0 = 8 */
+  int32_t max_tokens_per_step;  /* over all rows of a batch; 0 = 512 */
+  int32_t max_outputs_per_step; /* rows of logits; 0 = max_tokens_per_step */
+  int64_t kv_tokens;            /* size of the KV pool in tokens, rounded up to blocks;
+                                   0 = max_seqs * min(4096, max_positions) */
+  int32_t kv_block_size;        /* tokens per block, a multiple of 64; 0 = 64 */
+  int32_t kv_dtype;             /* MM2_KV_* */
+  int32_t activations;          /* MM2_ACTIVATIONS_* */
+  int32_t prefix_cache;         /* MM2_AUTO or MM2_NO: off; MM2_YES is not supported by 0.1 */
+  int32_t n_threads;            /* without an executor; 0 = every usable core */
+  int32_t reserved;             /* 0 */
+  const mm2_host* host;         /* NULL = all defaults; copied */
+} mm2_engine_options;
+
+/* Every option as the engine resolved it. Filled by the library. */
+typedef struct mm2_engine_info {
+  uint32_t struct_size;
+  int32_t max_seqs, max_tokens_per_step, max_outputs_per_step;
+  int64_t kv_tokens;     /* kv_blocks * kv_block_size */
+  int64_t kv_blocks;     /* in the pool */
+  int64_t max_positions; /* of one sequence */
+  int32_t kv_block_size, kv_dtype, activations, prefix_cache, n_threads;
+  int32_t device, isa;
+  int32_t n_vocab; /* width of a row of logits */
+} mm2_engine_info;
+
+/* Bytes per part. Filled by the library. */
+typedef struct mm2_memory {
+  uint32_t struct_size, reserved;
+  uint64_t host_weights, host_kv, host_buffers; /* weights are the model's, shared by its engines */
+  uint64_t device_weights, device_kv, device_buffers; /* 0 on the CPU */
+  uint64_t load_peak_host, load_peak_device;          /* the most while the model is loaded */
+} mm2_memory;
+
+/* The tokens of one sequence in a step. */
+typedef struct mm2_seq_rows {
+  int32_t seq_id;         /* chosen by the host: any number from 0 */
+  int32_t first_position; /* must equal the length of the sequence */
+  int32_t n_tokens;       /* at least 1 */
+  int32_t n_outputs;      /* the last n_outputs of them get logits; 0 to n_tokens */
+} mm2_seq_rows;
+
+typedef struct mm2_batch {
+  uint32_t struct_size;
+  int32_t n_seqs;
+  const mm2_seq_rows* seqs; /* [n_seqs], each sequence at most once */
+  const int32_t* tokens;    /* [n_tokens], row after row, each in [0, n_vocab) */
+  int32_t n_tokens;         /* must equal the sum over seqs */
+  int32_t reserved;         /* 0 */
+} mm2_batch;
+
+/* As mm2_error_init. */
+MM2_API mm2_status mm2_engine_options_init(mm2_engine_options* options, size_t size);
+MM2_API mm2_status mm2_engine_info_init(mm2_engine_info* info, size_t size);
+MM2_API mm2_status mm2_memory_init(mm2_memory* memory, size_t size);
+MM2_API mm2_status mm2_batch_init(mm2_batch* batch, size_t size);
+
+/* Bytes that an engine with these options would hold, exact for the same options; the model may be
+ * metadata_only. options: NULL = all defaults. Allocates nothing lasting. Errors: INVALID_ARGUMENT
+ * for an option out of its range, UNSUPPORTED. */
+MM2_API mm2_status mm2_engine_estimate(const mm2_model* model, const mm2_engine_options* options,
+                                       mm2_memory* memory, mm2_error* err);
+
+/* Takes all memory and threads that the engine will ever use. The engine holds the model; out is
+ * owned by the caller. options: NULL = all defaults. Errors: INVALID_ARGUMENT, UNSUPPORTED,
+ * OUT_OF_MEMORY; nothing is left behind. */
+MM2_API mm2_status mm2_engine_create(const mm2_model* model, const mm2_engine_options* options,
+                                     mm2_engine** out, mm2_error* err);
+
+/* Copies out the resolved options; info->struct_size must be set. */
+MM2_API mm2_status mm2_engine_get_info(const mm2_engine* engine, mm2_engine_info* info,
+                                       mm2_error* err);
+
+/* Bytes that the engine and its model hold; memory->struct_size must be set. */
+MM2_API mm2_status mm2_engine_get_memory(const mm2_engine* engine, mm2_memory* memory,
+                                         mm2_error* err);
+
+/* Runs one batch, which may mix pieces of prompts and single decoded tokens. All of it is committed
+ * or nothing is (table above). Allocates nothing.
+ *   logits      [sum of n_outputs, n_vocab] F32, in the order of the batch; NULL only if no row
+ * asks n_logits    floats that logits has room for, at least that product row_status  [n_seqs] or
+ * NULL: MM2_OK or MM2_E_NUMERIC per row. A row whose values are not finite stays as before, with
+ * its logits undefined, while the others commit; the call returns MM2_OK then. Without row_status
+ * such a step fails with MM2_E_NUMERIC and commits nothing. A sequence begins with its first step
+ * at position 0. On failure logits are undefined. */
+MM2_API mm2_status mm2_engine_step(mm2_engine* engine, const mm2_batch* batch, float* logits,
+                                   size_t n_logits, mm2_status* row_status, mm2_error* err);
+
+/* Any thread, at any time before destroy: the running step, or the next one if none runs, ends with
+ * MM2_CANCELLED before its next layer. NULL is fine. */
+MM2_API void mm2_engine_interrupt(mm2_engine* engine);
+
+/* KV use, counts, time, bytes and experts touched since create, as JSON. Not during a step. */
+MM2_API mm2_status mm2_engine_get_stats(const mm2_engine* engine, mm2_buffer* json, mm2_error* err);
+
+/* NULL is fine. Not during a step. */
+MM2_API void mm2_engine_destroy(mm2_engine* engine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
