@@ -35,7 +35,7 @@ class Log {
   bool wants(LogLevel level) const { return sink_ && level <= level_; }
   template <typename... Pieces>
   void write(LogLevel level, std::string_view component, const Pieces&... pieces) const {
-    if (wants(level)) sink_(level, component, absl::StrCat(pieces...));
+    if (wants(level)) sink_(level, component, join(pieces...));
   }
 
  private:

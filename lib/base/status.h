@@ -16,7 +16,7 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "base/join.h"
 
 namespace mm2 {
 
@@ -83,7 +83,7 @@ class [[nodiscard]] Status {
 /// A failure whose message is the pieces joined: error(Code::format, "tensor ", name, ": ...").
 template <typename... Pieces>
 Status error(Code code, const Pieces&... pieces) {
-  return Status(code, absl::StrCat(pieces...));
+  return Status(code, join(pieces...));
 }
 
 /// An I/O failure with errno's words: "opening /a/b: No such file or directory". ENOENT becomes
