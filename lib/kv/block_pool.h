@@ -2,6 +2,7 @@
 // of what is inside them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -1,0 +1,126 @@
+// Engine options: defaults, ranges, and the bytes that follow from them.
+#include <algorithm>
+#include <limits>
+
+#include "base/checked.h"
+#include "engine/engine.h"
+
+namespace mm2 {
+namespace {
+
+constexpr int32_t kDefaultSeqs = 8;
+constexpr int32_t kDefaultTokensPerStep = 512;
+constexpr int64_t kDefaultTokensPerSeq = 4096;
+constexpr int32_t kMaxSeqs = 65536;
+constexpr int32_t kMaxTokensPerStep = 1 << 20;
+
+Status in_range(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return {};
+  return error(Code::invalid_argument, name, " is ", value, ", allowed are ", low, " to ", high,
+               " (0 = the default)");
+}
+
+Status resolve_numbers(const Model& model, EngineOptions& o) {
+  const bool is_f64 = model.backend().real == kernels::kF64;
+  switch (o.activations) {
+    case Activations::automatic:
+      o.activations =
+          model.default_activations() == kernels::kBF16 ? Activations::bf16 : Activations::f32;
+      break;
+    case Activations::bf16:
+    case Activations::f32:
+      break;
+    case Activations::int8:
+      return error(Code::unsupported, "activations int8 is not implemented; bf16 and f32 are");
+    default:
+      return error(Code::invalid_argument, "activations is ", static_cast<int32_t>(o.activations),
+                   ", allowed are the MM2_ACTIVATIONS_* values");
+  }
+  switch (o.kv_dtype) {
+    case KvDtype::automatic:
+      o.kv_dtype = o.activations == Activations::bf16 && !is_f64 ? KvDtype::bf16 : KvDtype::f32;
+      break;
+    case KvDtype::f32:
+    case KvDtype::bf16:
+      break;
+    case KvDtype::fp8:
+      return error(Code::unsupported, "kv_dtype fp8 is not implemented; f32 and bf16 are");
+    default:
+      return error(Code::invalid_argument, "kv_dtype is ", static_cast<int32_t>(o.kv_dtype),
+                   ", allowed are the MM2_KV_* values");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<EngineOptions> Engine::resolve(const Model& model, const EngineOptions& options,
+                                      const Host& host) {
+  EngineOptions o = options;
+  const int64_t max_positions = model.config().max_positions;
+  if (o.max_seqs == 0) o.max_seqs = kDefaultSeqs;
+  MM2_RETURN_IF_ERROR(in_range("max_seqs", o.max_seqs, 1, kMaxSeqs));
+  if (o.max_tokens_per_step == 0) o.max_tokens_per_step = kDefaultTokensPerStep;
+  MM2_RETURN_IF_ERROR(in_range("max_tokens_per_step", o.max_tokens_per_step, 1, kMaxTokensPerStep));
+  if (o.max_outputs_per_step == 0) o.max_outputs_per_step = o.max_tokens_per_step;
+  MM2_RETURN_IF_ERROR(
+      in_range("max_outputs_per_step", o.max_outputs_per_step, 1, o.max_tokens_per_step));
+  if (o.kv_block_size == 0) o.kv_block_size = kernels::kAttentionBlock;
+  MM2_RETURN_IF_ERROR(in_range("kv_block_size", o.kv_block_size, kernels::kAttentionBlock, 4096));
+  if (o.kv_block_size % kernels::kAttentionBlock != 0) {
+    return error(Code::invalid_argument, "kv_block_size is ", o.kv_block_size,
+                 ", it must be a multiple of ", kernels::kAttentionBlock);
+  }
+  if (o.kv_tokens == 0) o.kv_tokens = o.max_seqs * std::min(kDefaultTokensPerSeq, max_positions);
+  MM2_RETURN_IF_ERROR(in_range("kv_tokens", o.kv_tokens, 1, int64_t{1} << 40));
+  const int64_t n_blocks = ceil_div<int64_t>(o.kv_tokens, o.kv_block_size);
+  if (n_blocks > std::numeric_limits<int32_t>::max()) {
+    return error(Code::invalid_argument, "kv_tokens is ", o.kv_tokens, ": ", n_blocks,
+                 " blocks, at most 2147483647 are possible; choose a larger kv_block_size");
+  }
+  o.kv_tokens = n_blocks * o.kv_block_size;
+  if (host.executor != nullptr) {
+    o.n_threads = host.executor->n_workers();
+  } else if (o.n_threads == 0) {
+    o.n_threads = usable_cores();
+  }
+  MM2_RETURN_IF_ERROR(in_range("n_threads", o.n_threads, 1, 1024));
+  MM2_RETURN_IF_ERROR(resolve_numbers(model, o));
+  return o;
+}
+
+Result<MemoryEstimate> Engine::estimate(const Model& model, const EngineOptions& options,
+                                        const Host& host) {
+  MM2_ASSIGN_OR_RETURN(const EngineOptions o, resolve(model, options, host));
+  const kernels::ModelShape& shape = model.shape();
+  const int64_t n_blocks = o.kv_tokens / o.kv_block_size;
+  const int64_t block =
+      model.backend().kv_block_bytes(&shape, o.kv_block_size, kv_number(model, o));
+  const auto layer = checked_mul(block, n_blocks);
+  const auto kv = layer ? checked_mul<int64_t>(*layer, shape.n_layers) : std::nullopt;
+  if (!kv) {
+    return error(Code::invalid_argument, "kv_tokens is ", o.kv_tokens,
+                 ": the pool's bytes do not fit in 64 bits");
+  }
+  const int64_t longest =
+      std::min(n_blocks, ceil_div<int64_t>(model.config().max_positions, o.kv_block_size));
+  MemoryEstimate m;
+  m.weights = model.weight_bytes().owned + model.weight_bytes().mapped;
+  m.load_staging = model.weight_bytes().staging;
+  m.kv = static_cast<uint64_t>(*kv);
+  m.buffers = static_cast<uint64_t>(
+      model.backend().scratch_bytes(&shape, o.max_tokens_per_step, o.max_outputs_per_step,
+                                    o.n_threads) +
+      // Block tables, the pool's two lists, and the rows and positions of a step.
+      o.max_seqs * longest * 4 + n_blocks * 8 +
+      o.max_seqs * static_cast<int64_t>(sizeof(kernels::StepRow) + 4) +
+      int64_t{o.max_tokens_per_step} * 4 + shape.n_experts);
+  return m;
+}
+
+int32_t Engine::kv_number(const Model& model, const EngineOptions& options) {
+  if (model.backend().real == kernels::kF64) return kernels::kF64;
+  return options.kv_dtype == KvDtype::bf16 ? kernels::kBF16 : kernels::kF32;
+}
+
+}  // namespace mm2

@@ -1,0 +1,138 @@
+#include "model/model.h"
+
+#include <limits>
+
+#include "attention/attention_block.h"
+#include "model/weight_loader.h"
+#include "model/weight_plan.h"
+#include "moe/moe_block.h"
+#include "quant/check.h"
+
+namespace mm2 {
+
+// Loads step by step into a model that nobody else sees yet.
+class ModelLoader {
+ public:
+  ModelLoader(const ModelOptions& options, const Host& host) : options_(options), host_(host) {}
+
+  Result<std::shared_ptr<const Model>> load(const std::string& path) {
+    MM2_ASSIGN_OR_RETURN(model_->backend_, choose_backend(options_.isa));
+    MM2_ASSIGN_OR_RETURN(model_->checkpoint_, Checkpoint::open(path, host_));
+    const std::string& folder = model_->checkpoint_->folder();
+    MM2_ASSIGN_OR_RETURN(model_->config_, load_config(join_path(folder, "config.json"), host_));
+    MM2_ASSIGN_OR_RETURN(model_->generation_, load_generation_config(folder, host_));
+    MM2_RETURN_IF_ERROR(check_checkpoint());
+    fill_shape();
+    MM2_RETURN_IF_ERROR(plan());
+    if (!options_.metadata_only) MM2_RETURN_IF_ERROR(fill_weights());
+    return std::shared_ptr<const Model>(std::move(model_));
+  }
+
+ private:
+  Status check_checkpoint() {
+    const ModelConfig& config = model_->config_;
+    return require_executable(config, *model_->checkpoint_, host_.log);
+  }
+
+  void fill_shape() {
+    const ModelConfig& c = model_->config_;
+    model_->shape_ = {.n_layers = c.n_layers,
+                      .hidden = c.hidden,
+                      .n_heads = c.n_heads,
+                      .n_kv_heads = c.n_kv_heads,
+                      .head_dim = c.head_dim,
+                      .rotary_dim = c.rotary_dim,
+                      .n_experts = c.n_experts,
+                      .top_k = c.top_k,
+                      .intermediate = c.intermediate,
+                      .n_vocab = c.n_vocab,
+                      .rms_norm_eps = static_cast<float>(c.rms_norm_eps),
+                      .rope_theta = c.rope_theta};
+  }
+
+  // The model card in order: embedding, layers of attention and experts, final norm, head.
+  Status plan() {
+    const ModelConfig& config = model_->config_;
+    const auto n_experts = static_cast<size_t>(config.n_experts);
+    model_->layers_.resize(static_cast<size_t>(config.n_layers));
+    model_->experts_.resize(model_->layers_.size() * n_experts);
+    kernels::ModelWeights& weights = model_->weights_;
+    weights.layers = model_->layers_.data();
+
+    MM2_RETURN_IF_ERROR(
+        add(-1, {{.role = Role::embedding, .matrix = &weights.embedding, .rows_gathered = true}}));
+    for (size_t l = 0; l < model_->layers_.size(); ++l) {
+      std::vector<WeightSlot> slots;
+      append_attention_slots(model_->layers_[l], slots);
+      append_moe_slots(model_->layers_[l],
+                       std::span(model_->experts_).subspan(l * n_experts, n_experts), slots);
+      MM2_RETURN_IF_ERROR(add(static_cast<int32_t>(l), slots));
+    }
+    MM2_RETURN_IF_ERROR(add(-1, {{.role = Role::final_norm, .vector = &weights.final_norm},
+                                 {.role = Role::lm_head, .matrix = &weights.lm_head}}));
+    count();
+    return {};
+  }
+
+  Status add(int32_t layer, const std::vector<WeightSlot>& slots) {
+    return plan_weights(model_->config_, *model_->checkpoint_, *model_->backend_,
+                        options_.map_weights != MapWeights::no, layer, slots, plan_);
+  }
+
+  void count() {
+    const ModelConfig& config = model_->config_;
+    bool any_bf16 = false;
+    uint64_t routed_bytes = 0;
+    uint64_t dense_bytes = 0;
+    for (const PlannedWeight& w : plan_.weights) {
+      const bool tied_head = w.slot.role == Role::lm_head && config.tie_word_embeddings;
+      if (!tied_head) {
+        model_->n_parameters_ += static_cast<uint64_t>(w.place.n_rows() * w.place.n_cols());
+      }
+      any_bf16 |= w.slot.matrix != nullptr && w.number == kernels::kBF16;
+      if (w.slot.expert >= 0) {
+        routed_bytes += w.bytes;
+      } else if (w.slot.role != Role::embedding) {
+        dense_bytes += w.bytes;
+      }
+    }
+    model_->active_bytes_ = dense_bytes + routed_bytes / static_cast<uint64_t>(config.n_experts) *
+                                              static_cast<uint64_t>(config.top_k);
+    model_->default_activations_ = any_bf16 ? kernels::kBF16 : kernels::kF32;
+    if (model_->backend_->real == kernels::kF64) model_->default_activations_ = kernels::kF64;
+    model_->bytes_ = {plan_.owned_bytes, plan_.mapped_bytes, plan_.staging_bytes};
+  }
+
+  Status fill_weights() {
+    std::shared_ptr<Executor> executor = host_.executor;
+    if (executor == nullptr) {
+      const int32_t n = options_.n_threads == 0 ? usable_cores() : options_.n_threads;
+      MM2_ASSIGN_OR_RETURN(executor, make_thread_team(n));
+    }
+    model_->bytes_.staging = plan_.staging_bytes * static_cast<uint64_t>(executor->n_workers());
+    if (options_.map_weights == MapWeights::yes && !plan_.weights.empty() &&
+        model_->checkpoint_->map(*plan_.weights.front().tensor) == nullptr) {
+      return error(Code::unsupported, "map_weights is MM2_YES and ",
+                   model_->checkpoint_->file_of(*plan_.weights.front().tensor),
+                   " cannot be mapped");
+    }
+    MM2_RETURN_IF_ERROR(load_weights(plan_, *model_->checkpoint_, *model_->backend_, *executor,
+                                     host_, model_->memory_));
+    model_->has_weights_ = true;
+    return {};
+  }
+
+  ModelOptions options_;
+  const Host& host_;
+  std::shared_ptr<Model> model_{new Model};
+  WeightPlan plan_;
+};
+
+Result<std::shared_ptr<const Model>> Model::load(const std::string& path,
+                                                 const ModelOptions& options, const Host& host) {
+  auto model = ModelLoader(options, host).load(path);
+  if (!model.ok()) return Status(model.status()).in("loading " + path);
+  return model;
+}
+
+}  // namespace mm2

@@ -1,0 +1,88 @@
+// A loaded checkpoint: the configuration and the weights, packed for one backend. Immutable, shared
+// by any number of engines.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/executor.h"
+#include "base/host.h"
+#include "base/json.h"
+#include "format/checkpoint.h"
+#include "format/config.h"
+#include "format/generation_config.h"
+#include "kernels/api/backend.h"
+#include "model/backends.h"
+#include "tensor/buffer.h"
+
+namespace mm2 {
+
+enum class MapWeights : int32_t {
+  automatic = 0,  // where the file's layout suits the kernels
+  no = 1,         // everything is copied: safe when somebody may truncate the files
+  yes = 2,        // like automatic, and an error if the files cannot be mapped
+};
+
+struct ModelOptions {
+  Isa isa = Isa::automatic;
+  MapWeights map_weights = MapWeights::automatic;
+  int32_t n_threads = 0;       // for loading; 0 = all usable cores
+  bool metadata_only = false;  // configuration and tensor list, no weights
+};
+
+/// Bytes a model takes, known before its weights are read.
+struct WeightBytes {
+  uint64_t owned = 0;    // allocated: packed or copied
+  uint64_t mapped = 0;   // used in the file's pages
+  uint64_t staging = 0;  // only while loading
+};
+
+class Model {
+ public:
+  /// Opens, checks the whole checkpoint against its configuration, and loads. Files are read by
+  /// shards in parallel through bounded staging memory. host.progress may cancel (Code::cancelled);
+  /// nothing is left then.
+  static Result<std::shared_ptr<const Model>> load(const std::string& path,
+                                                   const ModelOptions& options, const Host& host);
+
+  const ModelConfig& config() const { return config_; }
+  const GenerationConfig& generation() const { return generation_; }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const kernels::Backend& backend() const { return *backend_; }
+  const kernels::ModelShape& shape() const { return shape_; }
+  const kernels::ModelWeights& weights() const { return weights_; }
+  bool has_weights() const { return has_weights_; }
+  const WeightBytes& weight_bytes() const { return bytes_; }
+  uint64_t n_parameters() const { return n_parameters_; }
+  /// Bytes of weights that one decoded token reads: everything but the embedding table and the
+  /// experts not chosen.
+  uint64_t active_bytes_per_token() const { return active_bytes_; }
+  /// How activations enter products unless the host says otherwise: BF16, or F32 for F32 and F16
+  /// checkpoints.
+  int32_t default_activations() const { return default_activations_; }
+
+  /// Configuration, schemes per class of tensor, defaults for generation, memory.
+  Json describe() const;
+
+ private:
+  friend class ModelLoader;
+  Model() = default;
+
+  ModelConfig config_;
+  GenerationConfig generation_;
+  std::shared_ptr<Checkpoint> checkpoint_;
+  const kernels::Backend* backend_ = nullptr;
+  kernels::ModelShape shape_{};
+  kernels::ModelWeights weights_{};
+  std::vector<kernels::LayerWeights> layers_;    // [n_layers]
+  std::vector<kernels::ExpertWeights> experts_;  // [n_layers * n_experts]
+  Buffer memory_;                                // every packed or copied weight
+  bool has_weights_ = false;
+  WeightBytes bytes_;
+  uint64_t n_parameters_ = 0;
+  uint64_t active_bytes_ = 0;
+  int32_t default_activations_ = kernels::kBF16;
+};
+
+}  // namespace mm2

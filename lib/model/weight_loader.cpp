@@ -1,0 +1,170 @@
+#include "model/weight_loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+
+#include "base/checked.h"
+#include "tensor/convert.h"
+
+namespace mm2 {
+namespace {
+
+/// Some rows of one weight.
+struct Piece {
+  const PlannedWeight* weight;
+  int64_t first_row, n_rows;
+};
+
+int64_t row_bytes(const PlannedWeight& w) {
+  return w.place.n_cols() * (dtype_bits(w.tensor->dtype) / 8);
+}
+
+uint64_t position_in_tensor(const Piece& piece) {
+  return static_cast<uint64_t>((piece.weight->place.first_row + piece.first_row) *
+                               row_bytes(*piece.weight));
+}
+
+std::vector<Piece> cut(const WeightPlan& plan) {
+  std::vector<Piece> pieces;
+  for (const PlannedWeight& w : plan.weights) {
+    if (w.mapped) continue;
+    for (int64_t row = 0; row < w.place.n_rows(); row += w.rows_per_job) {
+      pieces.push_back({&w, row, std::min(w.rows_per_job, w.place.n_rows() - row)});
+    }
+  }
+  // File order: disks and readahead like it.
+  std::ranges::stable_sort(pieces, [](const Piece& a, const Piece& b) {
+    const TensorInfo& ta = *a.weight->tensor;
+    const TensorInfo& tb = *b.weight->tensor;
+    if (ta.shard != tb.shard) return ta.shard < tb.shard;
+    return ta.offset + position_in_tensor(a) < tb.offset + position_in_tensor(b);
+  });
+  return pieces;
+}
+
+void widen(Dtype dtype, const std::byte* from, int64_t n, float* to) {
+  for (int64_t i = 0; i < n; ++i) {
+    uint16_t half;
+    if (dtype != Dtype::f32) std::memcpy(&half, from + 2 * i, 2);
+    switch (dtype) {
+      case Dtype::bf16:
+        to[i] = bf16_to_f32(half);
+        break;
+      case Dtype::f16:
+        to[i] = f16_to_f32(half);
+        break;
+      default:
+        std::memcpy(&to[i], from + 4 * i, 4);
+    }
+  }
+}
+
+class Loader {
+ public:
+  Loader(const WeightPlan& plan, const TensorSource& source, const kernels::Backend& backend,
+         const Host& host, std::byte* memory)
+      : plan_(plan), source_(source), backend_(backend), host_(host), memory_(memory) {}
+
+  Status run(Executor& executor) {
+    const auto n_workers = static_cast<size_t>(executor.n_workers());
+    const size_t slice = round_up<size_t>(plan_.staging_bytes, Buffer::kAlignment);
+    MM2_ASSIGN_OR_RETURN(Buffer staging, Buffer::make(host_.allocator, slice * n_workers));
+    const std::vector<Piece> pieces = cut(plan_);
+    MM2_RETURN_IF_ERROR(report("", 0));
+    executor.run(static_cast<int32_t>(pieces.size()), [&](int32_t task, int32_t worker) {
+      if (stopped_.load(std::memory_order_relaxed)) return;
+      const Piece& piece = pieces[static_cast<size_t>(task)];
+      fail_first(task, load(piece, staging.data() + static_cast<size_t>(worker) * slice));
+    });
+    return first_failure_;
+  }
+
+ private:
+  Status load(const Piece& piece, std::byte* staging) {
+    const PlannedWeight& w = *piece.weight;
+    const auto n_bytes = static_cast<size_t>(piece.n_rows * row_bytes(w));
+    if (Status read = source_.read(*w.tensor, position_in_tensor(piece), n_bytes, staging);
+        !read.ok()) {
+      return std::move(read).in("tensor " + w.tensor->name);
+    }
+    const int64_t n_values = piece.n_rows * w.place.n_cols();
+    const std::byte* rows = staging;
+    std::byte* to = memory_ + w.offset;
+    const bool widened = w.number == kernels::kF32 && w.tensor->dtype != Dtype::f32;
+    if (widened) {
+      auto* wide = reinterpret_cast<float*>(staging + round_up(n_bytes, Buffer::kAlignment));
+      widen(w.tensor->dtype, staging, n_values, wide);
+      rows = reinterpret_cast<const std::byte*>(wide);
+    }
+    if (w.packed) {
+      const kernels::MatrixRows part{
+          kernels::kPlain, w.number, w.place.n_rows(), w.place.n_cols(), piece.first_row,
+          piece.n_rows,    rows};
+      backend_.pack(&part, to);
+    } else {
+      const size_t size = w.number == kernels::kF32 ? 4 : 2;
+      std::memcpy(to + static_cast<size_t>(piece.first_row * w.place.n_cols()) * size, rows,
+                  static_cast<size_t>(n_values) * size);
+    }
+    return report(w.tensor->name, n_bytes);
+  }
+
+  Status report(std::string_view subject, uint64_t n_bytes) {
+    if (!host_.progress) return {};
+    std::lock_guard lock(mutex_);
+    done_ += n_bytes;
+    if (host_.progress({kStageLoad, done_, plan_.read_bytes, subject})) return {};
+    return error(Code::cancelled, "loading was cancelled by the progress callback after ", done_,
+                 " of ", plan_.read_bytes, " bytes");
+  }
+
+  // The failure of the earliest piece is the one reported, whichever thread was first.
+  void fail_first(int32_t task, Status status) {
+    if (status.ok()) return;
+    std::lock_guard lock(mutex_);
+    stopped_.store(true, std::memory_order_relaxed);
+    if (first_failure_.ok() || task < failed_task_) {
+      first_failure_ = std::move(status);
+      failed_task_ = task;
+    }
+  }
+
+  const WeightPlan& plan_;
+  const TensorSource& source_;
+  const kernels::Backend& backend_;
+  const Host& host_;
+  std::byte* memory_;
+  std::mutex mutex_;
+  std::atomic<bool> stopped_{false};
+  Status first_failure_;
+  int32_t failed_task_ = 0;
+  uint64_t done_ = 0;
+};
+
+void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::byte* memory) {
+  const std::byte* at = memory + w.offset;
+  if (w.mapped) {
+    at = source.map(*w.tensor) + w.place.first_row * row_bytes(w);
+  }
+  if (w.slot.vector != nullptr) {
+    *w.slot.vector = reinterpret_cast<const float*>(at);
+  } else {
+    *w.slot.matrix = {kernels::kPlain, w.number, w.place.n_rows(), w.place.n_cols(), at};
+  }
+}
+
+}  // namespace
+
+Status load_weights(const WeightPlan& plan, const TensorSource& source,
+                    const kernels::Backend& backend, Executor& executor, const Host& host,
+                    Buffer& memory) {
+  MM2_ASSIGN_OR_RETURN(memory, Buffer::make(host.allocator, plan.owned_bytes));
+  Loader loader(plan, source, backend, host, memory.data());
+  MM2_RETURN_IF_ERROR(loader.run(executor));
+  for (const PlannedWeight& w : plan.weights) fill_slot(w, source, memory.data());
+  return {};
+}
+
+}  // namespace mm2

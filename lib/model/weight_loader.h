@@ -1,0 +1,18 @@
+// Reads the planned weights into the model's memory: in file order, in parallel, through one
+// bounded staging buffer a worker.
+#pragma once
+
+#include "base/executor.h"
+#include "base/host.h"
+#include "model/weight_plan.h"
+#include "tensor/buffer.h"
+
+namespace mm2 {
+
+/// Fills `memory` (plan.owned_bytes) and then every slot of the plan. A failure names file and
+/// tensor; cancelled when host.progress says so. Nothing is printed, nothing is left running.
+Status load_weights(const WeightPlan& plan, const TensorSource& source,
+                    const kernels::Backend& backend, Executor& executor, const Host& host,
+                    Buffer& memory);
+
+}  // namespace mm2
