@@ -276,11 +276,8 @@ Status Engine::step(std::span<const SeqRows> rows, std::span<const int32_t> toke
     roll_back(rows);
     return status;
   }
-  ++counters_.steps;
-  counters_.tokens += tokens.size();
-  for (const SeqRows& row : rows) counters_.outputs += static_cast<uint64_t>(row.n_outputs);
-  counters_.nanoseconds += static_cast<uint64_t>(
-      std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
+  count(rows, static_cast<uint64_t>(
+                  std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count()));
   return {};
 }
 

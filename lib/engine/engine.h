@@ -72,6 +72,8 @@ class Engine {
   /// Any thread, any time: the running step, or the next one, ends with Code::cancelled before its
   /// next layer.
   void interrupt() { interrupted_.store(true, std::memory_order_release); }
+  /// Withdraws an interrupt that found no step to end. Any thread.
+  void clear_interrupt() { interrupted_.store(false, std::memory_order_release); }
 
   int32_t seq_length(int32_t seq_id) const { return sequences_->length(seq_id); }
   Status seq_fork(int32_t from, int32_t to, int32_t length);
@@ -93,6 +95,7 @@ class Engine {
   struct Counters {
     uint64_t steps = 0, tokens = 0, outputs = 0, cancelled = 0, kv_exhausted = 0, numeric_rows = 0;
     uint64_t nanoseconds = 0, experts_touched = 0, expert_layers = 0;
+    uint64_t kv_bytes = 0, multiplications = 0;
   };
 
   Engine(std::shared_ptr<const Model> model, const EngineOptions& options);
@@ -108,6 +111,7 @@ class Engine {
              std::span<float> logits);
   Status commit(std::span<const SeqRows> rows, std::span<Code> row_codes);
   void roll_back(std::span<const SeqRows> rows);
+  void count(std::span<const SeqRows> rows, uint64_t nanoseconds);
   static void see(void* self, const char* name, int32_t layer, const void* values, int32_t number,
                   int64_t n_rows, int64_t width);
 

@@ -63,7 +63,7 @@ Json Model::describe() const {
       {"n_shards", checkpoint_->shards().size()},
       {"tensor_bytes", checkpoint_->tensor_bytes()},
       {"memory", {{"owned", bytes_.owned}, {"mapped", bytes_.mapped}, {"staging", bytes_.staging}}},
-      {"active_bytes_per_token", active_bytes_}};
+      {"active_bytes_per_token", active_bytes_per_token()}};
 }
 
 }  // namespace mm2

@@ -81,23 +81,28 @@ class ModelLoader {
 
   void count() {
     const ModelConfig& config = model_->config_;
+    WeightTraffic& traffic = model_->traffic_;
     bool any_bf16 = false;
-    uint64_t routed_bytes = 0;
-    uint64_t dense_bytes = 0;
     for (const PlannedWeight& w : plan_.weights) {
+      const auto n_weights = static_cast<uint64_t>(w.place.n_rows() * w.place.n_cols());
       const bool tied_head = w.slot.role == Role::lm_head && config.tie_word_embeddings;
-      if (!tied_head) {
-        model_->n_parameters_ += static_cast<uint64_t>(w.place.n_rows() * w.place.n_cols());
-      }
+      if (!tied_head) model_->n_parameters_ += n_weights;
       any_bf16 |= w.slot.matrix != nullptr && w.number == kernels::kBF16;
       if (w.slot.expert >= 0) {
-        routed_bytes += w.bytes;
+        traffic.expert_bytes += w.bytes;
+        traffic.expert_weights += n_weights;
+      } else if (w.slot.role == Role::lm_head) {
+        traffic.head_bytes += w.bytes;
+        traffic.head_weights += n_weights;
       } else if (w.slot.role != Role::embedding) {
-        dense_bytes += w.bytes;
+        traffic.dense_bytes += w.bytes;
+        traffic.dense_weights += n_weights;
       }
     }
-    model_->active_bytes_ = dense_bytes + routed_bytes / static_cast<uint64_t>(config.n_experts) *
-                                              static_cast<uint64_t>(config.top_k);
+    const auto n_experts =
+        static_cast<uint64_t>(config.n_layers) * static_cast<uint64_t>(config.n_experts);
+    traffic.expert_bytes /= n_experts;
+    traffic.expert_weights /= n_experts;
     model_->default_activations_ = any_bf16 ? kernels::kBF16 : kernels::kF32;
     if (model_->backend_->real == kernels::kF64) model_->default_activations_ = kernels::kF64;
     model_->bytes_ = {plan_.owned_bytes, plan_.mapped_bytes, plan_.staging_bytes};

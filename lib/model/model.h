@@ -38,6 +38,13 @@ struct WeightBytes {
   uint64_t staging = 0;  // only while loading
 };
 
+/// What running the model reads and multiplies, for statistics: bytes as packed, weights as numbers.
+struct WeightTraffic {
+  uint64_t dense_bytes = 0, dense_weights = 0;  // attention, norms, routers: once a step; per token
+  uint64_t expert_bytes = 0, expert_weights = 0;  // one expert of one layer
+  uint64_t head_bytes = 0, head_weights = 0;      // lm_head: once a step; per row of logits
+};
+
 class Model {
  public:
   /// Opens, checks the whole checkpoint against its configuration, and loads. Files are read by
@@ -55,9 +62,14 @@ class Model {
   bool has_weights() const { return has_weights_; }
   const WeightBytes& weight_bytes() const { return bytes_; }
   uint64_t n_parameters() const { return n_parameters_; }
+  const WeightTraffic& traffic() const { return traffic_; }
   /// Bytes of weights that one decoded token reads: everything but the embedding table and the
   /// experts not chosen.
-  uint64_t active_bytes_per_token() const { return active_bytes_; }
+  uint64_t active_bytes_per_token() const {
+    return traffic_.dense_bytes + traffic_.head_bytes +
+           traffic_.expert_bytes * static_cast<uint64_t>(shape_.top_k) *
+               static_cast<uint64_t>(shape_.n_layers);
+  }
   /// How activations enter products unless the host says otherwise: BF16, or F32 for F32 and F16
   /// checkpoints.
   int32_t default_activations() const { return default_activations_; }
@@ -81,7 +93,7 @@ class Model {
   bool has_weights_ = false;
   WeightBytes bytes_;
   uint64_t n_parameters_ = 0;
-  uint64_t active_bytes_ = 0;
+  WeightTraffic traffic_;
   int32_t default_activations_ = kernels::kBF16;
 };
 

@@ -1,0 +1,94 @@
+// A step takes no memory: counted at operator new and at the host's allocator.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "support/engine.h"
+#include "support/golden.h"
+
+namespace {
+
+std::atomic<int64_t> allocations{0};
+
+// Counts what an engine asks of its host, and gives it.
+class CountingAllocator final : public mm2::Allocator {
+ public:
+  void* allocate(size_t size, size_t alignment) noexcept override {
+    live += size;
+    ++count;
+    return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  }
+  void release(void* pointer, size_t size, size_t) noexcept override {
+    live -= size;
+    std::free(pointer);
+  }
+  std::atomic<uint64_t> live{0}, count{0};
+};
+
+}  // namespace
+
+void* operator new(size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* p = std::malloc(size)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, size_t) noexcept {
+  std::free(p);
+}
+
+TEST_CASE("engine: step allocates nothing, whatever the batch") {
+  const auto engine = support::engine(support::load(golden::kModels + "bf16_single"),
+                                      {.max_seqs = 4, .max_tokens_per_step = 256, .n_threads = 2});
+  std::vector<float> logits(64 * 512);
+  const std::vector<int32_t> tokens(256, 11);
+  const std::vector<mm2::SeqRows> batches[] = {{{0, 0, 100, 0}, {1, 0, 1, 1}},
+                                               {{0, 100, 1, 1}, {1, 1, 1, 1}, {2, 0, 50, 1}},
+                                               {{3, 0, 64, 64}}};
+  for (const auto& rows : batches) {
+    size_t n = 0;
+    for (const auto& row : rows) n += static_cast<size_t>(row.n_tokens);
+    const int64_t before = allocations.load();
+    const mm2::Status status = engine->step(rows, std::span(tokens).first(n), logits, {});
+    const int64_t after = allocations.load();
+    REQUIRE(status.ok());
+    CHECK(after - before == 0);
+  }
+}
+
+TEST_CASE(
+    "engine: the estimate is what create takes from the host's allocator, to the block table") {
+  const auto model = support::load(golden::kModels + "bf16_single");
+  mm2::Host host;
+  const auto counting = std::make_shared<CountingAllocator>();
+  host.allocator = counting;
+  const mm2::EngineOptions options{.max_seqs = 3, .max_tokens_per_step = 64, .n_threads = 2};
+  const auto estimate = mm2::Engine::estimate(*model, options, host);
+  REQUIRE(estimate.ok());
+  const auto engine = mm2::Engine::create(model, options, host);
+  REQUIRE(engine.ok());
+  // Tables and rows are small and come from operator new; pool and scratch come from the host.
+  const uint64_t n_blocks = static_cast<uint64_t>((*engine)->kv_pool().n_blocks());
+  CHECK(counting->count == 2);
+  CHECK(counting->live >= estimate->kv);
+  CHECK(counting->live <= estimate->kv + estimate->buffers);
+  CHECK(estimate->kv + estimate->buffers - counting->live <=
+        n_blocks * 4 * 5 + 64 * 4 + 3 * 64 + 16);
+}
+
+TEST_CASE("engine: when the host has no memory, create says how much it wanted") {
+  class Empty final : public mm2::Allocator {
+   public:
+    void* allocate(size_t, size_t) noexcept override { return nullptr; }
+    void release(void*, size_t, size_t) noexcept override {}
+  };
+  const auto model = support::load(golden::kModels + "bf16_single");
+  mm2::Host host;
+  host.allocator = std::make_shared<Empty>();
+  const auto engine = mm2::Engine::create(model, {}, host);
+  REQUIRE_FALSE(engine.ok());
+  CHECK(engine.status().code() == mm2::Code::out_of_memory);
+  CHECK(engine.status().message().find("KV pool") != std::string::npos);
+}

@@ -1,0 +1,120 @@
+// Logits and greedy continuations against FP64 ones that another implementation made
+// (tests/data/models).
+#include <iostream>
+
+#include "support/engine.h"
+#include "support/golden.h"
+
+namespace {
+
+const std::vector<std::string> kFolders = {"bf16",   "bf16_single", "f16",          "f32",
+                                           "pruned", "alias_fused", "alias_gate_up"};
+
+// What float32 arithmetic may lose on these models: ten times what a plain float32 forward pass of
+// the same order of operations was measured to lose against FP64 (1e-5 to 2.5e-5), because the
+// order of additions differs.
+constexpr double kF32MaxError = 2e-4;
+constexpr double kF32MeanKl = 1e-9;
+
+golden::Distance distance(const std::string& folder, const std::string& set, mm2::Isa isa,
+                          const mm2::EngineOptions& options) {
+  const auto engine = support::engine(support::load(golden::kModels + folder, isa), options);
+  const golden::Tensors expected(golden::kModels + folder + "/expected/logits.safetensors");
+  const auto n_vocab = static_cast<size_t>(engine->model().shape().n_vocab);
+  golden::Distance d;
+  for (const golden::Prompt& prompt : golden::prompts(folder, set)) {
+    const auto got = support::all_logits(*engine, 0, prompt.ids);
+    const auto want = expected.read(prompt.name);
+    const size_t skip = static_cast<size_t>(prompt.first_position) * n_vocab;
+    REQUIRE(got.size() - skip == want.size());
+    d.add(want.data(), got.data() + skip, want.size() / n_vocab, n_vocab);
+    REQUIRE(engine->seq_free(0).ok());
+  }
+  return d;
+}
+
+// The stored transformers run on the same prompts.
+golden::Distance transformers_distance(const std::string& folder, const std::string& set,
+                                       const std::string& file, size_t n_vocab) {
+  const golden::Tensors expected(golden::kModels + folder + "/expected/logits.safetensors");
+  const golden::Tensors theirs(golden::kModels + folder + "/expected/" + file);
+  golden::Distance d;
+  for (const golden::Prompt& prompt : golden::prompts(folder, set)) {
+    const auto want = expected.read(prompt.name);
+    const auto got = theirs.read(prompt.name);
+    REQUIRE(want.size() == got.size());
+    d.add(want.data(), got.data(), want.size() / n_vocab, n_vocab);
+  }
+  return d;
+}
+
+}  // namespace
+
+TEST_CASE("golden: the FP64 reference equals the FP64 logits to the last bit that F32 can store") {
+  for (const std::string& folder : kFolders) {
+    for (const char* set : {"tight", "natural"}) {
+      const auto d = distance(folder, set, mm2::Isa::reference_f64, {.n_threads = 2});
+      INFO(folder << " " << set << ": max error " << d.max_abs << ", mean KL " << d.mean_kl());
+      // Logits are below 16, where half an F32 step is 4.8e-7; both sides were rounded once.
+      CHECK(d.max_abs <= 1e-6);
+    }
+  }
+}
+
+TEST_CASE("golden: F32 activations stay within float32's error, on both FP32 backends") {
+  for (const mm2::Isa isa : {mm2::Isa::reference, mm2::Isa::generic}) {
+    for (const std::string& folder : kFolders) {
+      for (const char* set : {"tight", "natural"}) {
+        const auto d = distance(
+            folder, set, isa,
+            {.kv_dtype = mm2::KvDtype::f32, .activations = mm2::Activations::f32, .n_threads = 2});
+        INFO(folder << " " << set << ": max error " << d.max_abs << ", mean KL " << d.mean_kl());
+        CHECK(d.max_abs <= kF32MaxError);
+        CHECK(d.mean_kl() <= kF32MeanKl);
+      }
+    }
+  }
+}
+
+TEST_CASE("golden: BF16 activations are at most half as far from FP64 as transformers in BF16") {
+  for (const std::string folder : {"bf16", "bf16_single"}) {
+    const size_t n_vocab = folder == "bf16" ? 260 : 512;
+    const auto mine = distance(folder, "tight", mm2::Isa::generic,
+                               {.activations = mm2::Activations::bf16, .n_threads = 2});
+    const auto theirs =
+        transformers_distance(folder, "tight", "transformers_bf16_f32router.safetensors", n_vocab);
+    INFO(folder << ": mean KL " << mine.mean_kl() << ", transformers " << theirs.mean_kl());
+    CHECK(mine.mean_kl() <= 0.5 * theirs.mean_kl());
+    const auto natural = distance(folder, "natural", mm2::Isa::generic,
+                                  {.activations = mm2::Activations::bf16, .n_threads = 2});
+    const auto natural_theirs = transformers_distance(
+        folder, "natural", "transformers_bf16_f32router.safetensors", n_vocab);
+    WARN(folder << " mean KL, tight " << mine.mean_kl() << " (transformers " << theirs.mean_kl()
+                << "), natural " << natural.mean_kl() << " (transformers "
+                << natural_theirs.mean_kl() << ")");
+  }
+}
+
+TEST_CASE("golden: greedy continuations equal the FP64 ones wherever the margin decides") {
+  for (const std::string& folder : kFolders) {
+    const auto engine = support::engine(
+        support::load(golden::kModels + folder),
+        {.kv_dtype = mm2::KvDtype::f32, .activations = mm2::Activations::f32, .n_threads = 2});
+    const auto n_vocab = static_cast<size_t>(engine->model().shape().n_vocab);
+    const auto prompts = golden::prompts(folder, "tight");
+    for (const auto& run : golden::read_json(golden::kModels + folder + "/expected/greedy.json")) {
+      const auto& prompt = prompts[run["prompt"].get<size_t>()];
+      const auto want = run["ids"].get<std::vector<int32_t>>();
+      const auto margin = run["logit_margin"].get<std::vector<double>>();
+      auto logits = support::all_logits(*engine, 0, prompt.ids);
+      for (size_t i = 0; i < want.size() && margin[i] > 2 * kF32MaxError; ++i) {
+        const float* last = logits.data() + logits.size() - n_vocab;
+        const auto best = static_cast<int32_t>(std::max_element(last, last + n_vocab) - last);
+        INFO(folder << " prompt " << run["prompt"] << " step " << i);
+        REQUIRE(best == want[i]);
+        logits = support::all_logits(*engine, 0, {best});
+      }
+      REQUIRE(engine->seq_free(0).ok());
+    }
+  }
+}
