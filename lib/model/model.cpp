@@ -3,10 +3,12 @@
 #include <limits>
 
 #include "attention/attention_block.h"
+#include "format/names.h"
 #include "model/weight_loader.h"
 #include "model/weight_plan.h"
 #include "moe/moe_block.h"
 #include "quant/check.h"
+#include "quant/quant_config.h"
 
 namespace mm2 {
 
@@ -31,7 +33,18 @@ class ModelLoader {
  private:
   Status check_checkpoint() {
     const ModelConfig& config = model_->config_;
-    return require_executable(config, *model_->checkpoint_, host_.log);
+    const Checkpoint& checkpoint = *model_->checkpoint_;
+    MM2_ASSIGN_OR_RETURN(
+        const QuantConfig quant,
+        parse_quant_config(config.quantization, join_path(checkpoint.folder(), "config.json")));
+    const std::vector<WeightPlace> places = locate_all(config, checkpoint);
+    MM2_ASSIGN_OR_RETURN(const WeightCheck check, check_weights(places, checkpoint, quant));
+    for (const std::string_view name : check.unused) {
+      if (is_ignored_name(config, name)) continue;
+      host_.log.write(LogLevel::warning, "model", "tensor ", std::string(name),
+                      " belongs to no weight of the model and is passed over");
+    }
+    return {};
   }
 
   void fill_shape() {
