@@ -1,0 +1,28 @@
+#include "chat/prompt.h"
+
+namespace mm2::chat {
+
+void Prompt::add_markup(std::string_view token) {
+  segments.push_back({text.size(), text.size() + token.size(), true});
+  text += token;
+}
+
+void Prompt::add_text(std::string_view plain) {
+  if (plain.empty()) return;
+  // One run, however many pieces it came in: the tokenizer's split depends on the neighbours.
+  if (segments.empty() || segments.back().is_markup) {
+    segments.push_back({text.size(), text.size(), false});
+  }
+  text += plain;
+  segments.back().end = text.size();
+}
+
+Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Encode& encode) {
+  std::vector<int32_t> ids;
+  for (const Segment& segment : prompt.segments) {
+    MM2_RETURN_IF_ERROR(encode(prompt.slice(segment), segment.is_markup, ids));
+  }
+  return ids;
+}
+
+}  // namespace mm2::chat

@@ -1,0 +1,99 @@
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "base/json.h"
+#include "chat/chat_template.h"
+
+using namespace mm2;
+using namespace mm2::chat;
+
+namespace {
+
+const std::string kData = MM2_TEST_DATA "/chat/";
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  REQUIRE(in.good());
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::vector<Json> read_lines(const std::string& path) {
+  std::vector<Json> out;
+  std::ifstream in(path, std::ios::binary);
+  REQUIRE(in.good());
+  for (std::string line; std::getline(in, line);) out.push_back(Json::parse(line));
+  REQUIRE(!out.empty());
+  return out;
+}
+
+std::shared_ptr<const ChatTemplate> load(const std::string& path) {
+  auto loaded = ChatTemplate::load(path, Host{});
+  INFO(path << ": " << loaded.status().message());
+  REQUIRE(loaded.ok());
+  return *loaded;
+}
+
+// The goldens give template variables flat; a request keeps its own fields apart from them.
+std::string request_of(const Json& context) {
+  Json request = Json::object();
+  request["kwargs"] = Json::object();
+  for (const auto& [key, value] : context.items()) {
+    const bool own = key == "messages" || key == "tools" || key == "add_generation_prompt";
+    (own ? request : request["kwargs"])[key] = value;
+  }
+  return request.dump();
+}
+
+}  // namespace
+
+TEST_CASE("renderer: equals Jinja2 on the 26 renderings of the M2.7 template") {
+  const auto chat = load(kData + "templates/minimax_m2.7_official_reconstructed.jinja");
+  const Json golden = Json::parse(read_file(kData + "golden_renderings_m2.7.json"));
+  REQUIRE(golden["cases"].size() == 26);
+  for (const Json& c : golden["cases"]) {
+    INFO(c["name"]);
+    const auto prompt = chat->render(request_of(c["input"]));
+    if (c.contains("error")) {
+      REQUIRE_FALSE(prompt.ok());
+      CHECK(c["error"].get<std::string>().find(prompt.status().message()) != std::string::npos);
+    } else {
+      REQUIRE(prompt.ok());
+      CHECK(prompt->text == c["expected"].get<std::string>());
+    }
+  }
+}
+
+TEST_CASE("renderer: equals Jinja2 for every template of the family over all conversations") {
+  const std::string name =
+      GENERATE(as<std::string>{}, "minimax_m2_official_reconstructed",
+               "minimax_m2.1_official_reconstructed", "minimax_m2.5_official_reconstructed",
+               "minimax_m2.7_official_reconstructed", "modelopt_MiniMax-M2.7_train_generation_tags",
+               "llamacpp_fork_anemll_MiniMax-M2_enable_thinking",
+               "llamacpp_fork_pwilkin_MiniMax-M2", "vmlx_minimaxM2Minimal_enable_thinking");
+  const auto chat = load(kData + "templates/" + name + ".jinja");
+  std::map<std::string, Json> expected;
+  for (Json& line : read_lines(kData + "renderings/" + name + ".jsonl")) {
+    expected[line["conversation"]] = line;
+  }
+  const auto conversations = read_lines(kData + "conversations.jsonl");
+  REQUIRE(conversations.size() == 131);
+  for (const Json& c : conversations) {
+    INFO(name << ": " << c["id"]);
+    const Json& want = expected.at(c["id"]);
+    const auto prompt = chat->render(request_of(c["context"]));
+    if (want.contains("error")) {
+      CHECK_FALSE(prompt.ok());
+      if (want["error"]["class"] == "TemplateError") {
+        CHECK(prompt.status().message() == want["error"]["message"].get<std::string>());
+      }
+    } else {
+      INFO(prompt.status().message());
+      REQUIRE(prompt.ok());
+      CHECK(prompt->text == want["output"].get<std::string>());
+    }
+  }
+}
