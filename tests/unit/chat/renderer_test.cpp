@@ -37,15 +37,43 @@ std::shared_ptr<const ChatTemplate> load(const std::string& path) {
   return *loaded;
 }
 
+Value value_of(const std::string& json) {
+  auto value = parse_value(json, "test data");
+  REQUIRE(value.ok());
+  return *std::move(value);
+}
+
 // The goldens give template variables flat; a request keeps its own fields apart from them.
-std::string request_of(const Json& context) {
-  Json request = Json::object();
-  request["kwargs"] = Json::object();
-  for (const auto& [key, value] : context.items()) {
-    const bool own = key == "messages" || key == "tools" || key == "add_generation_prompt";
-    (own ? request : request["kwargs"])[key] = value;
+std::string request_of(const Value& context) {
+  std::string own = "{", kwargs = "{";
+  for (size_t i = 0; i < context.keys.size(); ++i) {
+    const std::string& key = context.keys[i];
+    std::string& to =
+        key == "messages" || key == "tools" || key == "add_generation_prompt" ? own : kwargs;
+    if (to.size() > 1) to += ", ";
+    to += '"' + key + "\": ";
+    append_json(to, context.items[i]);
   }
-  return request.dump();
+  return own + (own.size() > 1 ? ", " : "") + "\"kwargs\": " + kwargs + "}}";
+}
+std::string request_of(const Json& context) {
+  return request_of(value_of(context.dump()));
+}
+
+const std::vector<std::string> kTemplates = {
+    "minimax_m2_official_reconstructed",
+    "minimax_m2.1_official_reconstructed",
+    "minimax_m2.5_official_reconstructed",
+    "minimax_m2.7_official_reconstructed",
+    "modelopt_MiniMax-M2.7_train_generation_tags",
+    "llamacpp_fork_anemll_MiniMax-M2_enable_thinking",
+    "llamacpp_fork_pwilkin_MiniMax-M2",
+    "vmlx_minimaxM2Minimal_enable_thinking",
+    "mm2-tiny"};
+
+std::string template_file(const std::string& name) {
+  if (name == "mm2-tiny") return MM2_SOURCE_DIR "/examples/models/mm2-tiny/chat_template.jinja";
+  return kData + "templates/" + name + ".jinja";
 }
 
 }  // namespace
@@ -74,7 +102,7 @@ TEST_CASE("renderer: equals Jinja2 for every template of the family over all con
                "minimax_m2.7_official_reconstructed", "modelopt_MiniMax-M2.7_train_generation_tags",
                "llamacpp_fork_anemll_MiniMax-M2_enable_thinking",
                "llamacpp_fork_pwilkin_MiniMax-M2", "vmlx_minimaxM2Minimal_enable_thinking");
-  const auto chat = load(kData + "templates/" + name + ".jinja");
+  const auto chat = load(template_file(name));
   std::map<std::string, Json> expected;
   for (Json& line : read_lines(kData + "renderings/" + name + ".jsonl")) {
     expected[line["conversation"]] = line;
@@ -96,4 +124,33 @@ TEST_CASE("renderer: equals Jinja2 for every template of the family over all con
       CHECK(prompt->text == want["output"].get<std::string>());
     }
   }
+}
+
+TEST_CASE("renderer: equals Jinja2 on values that chats rarely hold, for every template") {
+  std::map<std::string, std::shared_ptr<const ChatTemplate>> chats;
+  for (const std::string& name : kTemplates) chats[name] = load(template_file(name));
+  std::ifstream in(kData + "odd_requests.jsonl", std::ios::binary);
+  size_t n_compared = 0;
+  for (std::string line; std::getline(in, line);) {
+    const Value test = value_of(line);
+    const std::string request = request_of(*test.find("context"));
+    for (const Value& outcome : test.find("expect")->items) {
+      for (const Value& name : outcome.find("templates")->items) {
+        INFO(test.find("id")->text << " with " << name.text);
+        const auto prompt = chats.at(name.text)->render(request);
+        INFO(prompt.status().message());
+        ++n_compared;
+        if (const Value* raised = outcome.find("error")) {
+          CHECK_FALSE(prompt.ok());
+          if (raised->find("class")->text == "TemplateError") {
+            CHECK(prompt.status().message() == raised->find("message")->text);
+          }
+        } else {
+          REQUIRE(prompt.ok());
+          CHECK(prompt->text == outcome.find("output")->text);
+        }
+      }
+    }
+  }
+  CHECK(n_compared == 400 * kTemplates.size());
 }
