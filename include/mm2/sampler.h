@@ -37,8 +37,9 @@ typedef struct mm2_logit_bias {
 } mm2_logit_bias;
 
 /* Which distribution log probabilities are taken from. */
-#define MM2_LOGPROBS_RAW 0       /* softmax of the logits as handed to sample, before the chain */
-#define MM2_LOGPROBS_PROCESSED 1 /* softmax after temperature (steps 1 to 6), before the filters \
+#define MM2_LOGPROBS_RAW 0 /* softmax of the logits as handed to sample, before the chain */
+#define MM2_LOGPROBS_PROCESSED \
+  1 /* softmax after temperature (steps 1 to 6), before the filters \
                                   */
 
 typedef struct mm2_sampler_options {
