@@ -1,0 +1,1 @@
+"""Dialogues in which the model calls tools."""
