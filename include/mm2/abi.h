@@ -10,9 +10,10 @@
  *             mm2_<x>_init or `= {sizeof x}` set it. A larger struct than the library knows is
  *             accepted while its unknown tail is zero (otherwise MM2_E_UNSUPPORTED); a smaller one,
  *             from an older header, is read as if continued with zeros. Zero means "the default"
- *             in every field. Fields named reserved must be zero. Structs only ever grow at their
- *             end. For structs that the library fills, it writes min(struct_size, its own size)
- *             bytes, zeroes what lies beyond, and leaves struct_size as it was.
+ *             in every field. Fields named reserved must be zero, struct_size is at most 4096.
+ *             Structs only ever grow at their end. For structs that the library fills, it writes
+ *             min(struct_size, its own size) bytes, zeroes what lies beyond, and leaves struct_size
+ *             as it was.
  * Text        UTF-8 bytes and a length, without a NUL, unless the type is a plain `const char *`.
  * Failure     A call that fails leaves its objects and its outputs as they were before the call.
  *             Nothing that is asked for is adjusted silently: out of range is an error that names

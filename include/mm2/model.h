@@ -46,8 +46,8 @@ typedef struct mm2_model_info {
   int32_t n_layers, hidden, n_heads, n_kv_heads, head_dim, rotary_dim, n_experts;
   int32_t top_k;        /* experts per token */
   int32_t intermediate; /* width of one expert */
-  int32_t n_vocab;      /* width of a row of logits */
-  int32_t n_tokens;     /* ids below this have a name in the tokenizer; n_vocab if there is none */
+  int32_t n_vocab;      /* width of a row of logits; the tokenizer may name fewer ids */
+  int32_t reserved;     /* 0 */
   int64_t max_positions;
   double rope_theta;
   uint64_t n_parameters;

@@ -54,7 +54,7 @@ typedef struct mm2_sampler_options {
   int32_t penalty_window;   /* the last so many accepted tokens count; 0 = all */
   int32_t n_logprobs;       /* most likely tokens reported beside the chosen one; 0 to n_vocab */
   int32_t n_biases;
-  int32_t n_tokens;             /* ids from here on are never chosen; 0 = n_vocab */
+  int32_t n_tokens; /* ids from here on are never chosen (mm2_tokenizer_n_tokens); 0 = n_vocab */
   const mm2_logit_bias* biases; /* [n_biases], each token once; copied */
   uint64_t seed;                /* 0 is a seed like any other */
   int32_t logprobs;             /* MM2_LOGPROBS_* */
@@ -73,8 +73,7 @@ typedef struct mm2_token_logprob {
 MM2_API mm2_status mm2_sampler_options_init(mm2_sampler_options* options, size_t size);
 
 /* Sets temperature, top_k, top_p, min_p and repetition_penalty to what the model's
- * generation_config.json says and n_tokens to the model's; a field that the file lacks is left
- * alone. do_sample false gives temperature 0. options must have been initialised. */
+ * generation_config.json says; a field that the file lacks is left alone. do_sample false gives temperature 0. options must have been initialised. */
 MM2_API mm2_status mm2_sampler_options_from_model(const mm2_model* model,
                                                   mm2_sampler_options* options, mm2_error* err);
 

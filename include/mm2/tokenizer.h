@@ -47,6 +47,11 @@ MM2_API mm2_status mm2_tokenizer_decode(const mm2_tokenizer* tokenizer, const in
 MM2_API mm2_status mm2_tokenizer_describe(const mm2_tokenizer* tokenizer, mm2_buffer* json,
                                           mm2_error* err);
 
+/* *n_tokens becomes the number of ids that have a name: all ids below it do. Rows of logits may be
+ * wider; see mm2_sampler_options.n_tokens. */
+MM2_API mm2_status mm2_tokenizer_n_tokens(const mm2_tokenizer* tokenizer, int32_t* n_tokens,
+                                          mm2_error* err);
+
 /* *stop becomes 1 if generation ends at this id (the checkpoint's end-of-turn and end-of-text
  * tokens), else 0; ids without a name are 0. */
 MM2_API mm2_status mm2_tokenizer_is_stop(const mm2_tokenizer* tokenizer, int32_t id, int32_t* stop,

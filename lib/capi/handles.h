@@ -1,0 +1,23 @@
+// What the opaque handles of the C ABI are.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "mm2/status.h"
+
+/// std::string, because its data is never null, NUL-terminated, and reused.
+struct mm2_buffer {
+  std::string bytes;
+};
+
+namespace mm2::capi {
+
+/// A handle with one member, set by `value`, given to *out. Only ever the last thing a call does.
+template <typename Handle, typename Value>
+void give(Handle** out, Value&& value) {
+  *out = new Handle{std::forward<Value>(value)};
+}
+
+}  // namespace mm2::capi
