@@ -1,70 +1,57 @@
-#include <math.h>
+#include <cmath>
 
-#include "kernels/ref/numbers.h"
-#include "kernels/ref/ops.h"
+#include "kernels/api/parallel.h"
+#include "kernels/ref/kv_cache.h"
+#include "kernels/ref/ref.h"
 
 namespace mm2::kernels::ref {
 namespace {
 
-// One query head of one token: online softmax over blocks of kAttentionBlock absolute positions.
+/// One query head of one token. Two walks over the positions: the greatest score, then the sums.
 template <typename Real>
-void attend(const AttentionArgs<Real>& args, const StepRow& row, int32_t position, int32_t head,
+void attend(const AttentionArgs<Real>& a, const StepRow& row, int64_t position, int32_t head,
             const Real* q, Real* y) {
-  const ModelShape& shape = *args.shape;
-  const int32_t kv_head = head / (shape.n_heads / shape.n_kv_heads);
-  const Real scale = Real{1} / sqrt(static_cast<Real>(shape.head_dim));
-  Real greatest = 0;
+  const ModelShape& s = *a.shape;
+  const int32_t number = a.kv->number;
+  const int64_t first = int64_t{head / (s.n_heads / s.n_kv_heads)} * s.head_dim;
+  const auto slot = [&](int64_t p) { return kv_slot(*a.kv, s, row, a.layer, p); };
+  const auto score = [&](int64_t p) {
+    const void* k = slot(p).k;
+    Real sum = 0;
+    for (int32_t d = 0; d < s.head_dim; ++d) sum += load<Real>(k, number, first + d) * q[d];
+    return sum / std::sqrt(static_cast<Real>(s.head_dim));
+  };
+
+  Real greatest = score(0);
+  for (int64_t p = 1; p <= position; ++p) greatest = std::fmax(greatest, score(p));
   Real total = 0;
-  for (int32_t d = 0; d < shape.head_dim; ++d) y[d] = 0;
-  for (int32_t first = 0; first <= position; first += kAttentionBlock) {
-    const int32_t n =
-        position + 1 - first < kAttentionBlock ? position + 1 - first : kAttentionBlock;
-    Real scores[kAttentionBlock];
-    Real block_greatest = 0;
-    for (int32_t p = 0; p < n; ++p) {
-      const int64_t k = kv_element(shape, *args.kv, row, args.layer, first + p, kv_head, false);
-      Real dot = 0;
-      for (int32_t d = 0; d < shape.head_dim; ++d) {
-        dot += q[d] * load<Real>(args.kv->data, args.kv->number, k + d);
-      }
-      scores[p] = dot * scale;
-      if (p == 0 || scores[p] > block_greatest) block_greatest = scores[p];
-    }
-    if (first == 0 || block_greatest > greatest) {
-      const Real shrink = first == 0 ? Real{0} : exp(greatest - block_greatest);
-      total *= shrink;
-      for (int32_t d = 0; d < shape.head_dim; ++d) y[d] *= shrink;
-      greatest = block_greatest;
-    }
-    for (int32_t p = 0; p < n; ++p) {
-      const Real weight = exp(scores[p] - greatest);
-      total += weight;
-      const int64_t v = kv_element(shape, *args.kv, row, args.layer, first + p, kv_head, true);
-      for (int32_t d = 0; d < shape.head_dim; ++d) {
-        y[d] += weight * load<Real>(args.kv->data, args.kv->number, v + d);
-      }
+  for (int32_t d = 0; d < s.head_dim; ++d) y[d] = 0;
+  for (int64_t p = 0; p <= position; ++p) {
+    const Real weight = std::exp(score(p) - greatest);
+    const KvSlot at = slot(p);
+    total += weight;
+    for (int32_t d = 0; d < s.head_dim; ++d) {
+      y[d] += weight * load<Real>(at.k, number, at.v_offset + first + d);
     }
   }
-  for (int32_t d = 0; d < shape.head_dim; ++d) y[d] /= total;
+  for (int32_t d = 0; d < s.head_dim; ++d) y[d] /= total;
 }
 
 }  // namespace
 
 template <typename Real>
-void attention(const Executor*, const AttentionArgs<Real>* args) {
-  const ModelShape& shape = *args->shape;
-  for (int32_t r = 0; r < args->n_rows; ++r) {
-    const StepRow& row = args->rows[r];
-    for (int32_t i = 0; i < row.n_tokens; ++i) {
-      for (int32_t h = 0; h < shape.n_heads; ++h) {
-        const int64_t at = ((int64_t{row.first_token} + i) * shape.n_heads + h) * shape.head_dim;
-        attend(*args, row, row.first_position + i, h, args->q + at, args->y + at);
-      }
-    }
-  }
+void attention(const Executor* run, const AttentionArgs<Real>* a) {
+  const ModelShape& s = *a->shape;
+  run_tasks(run, int64_t{a->n_tokens} * s.n_heads, [&](int32_t i, int32_t) {
+    const int32_t t = i / s.n_heads;
+    const StepRow& row = row_of(a->rows, a->n_rows, t);
+    const int64_t position = row.first_position + t - row.first_token;
+    const int64_t at = int64_t{i} * s.head_dim;
+    attend(*a, row, position, i % s.n_heads, a->q + at, a->y + at);
+  });
 }
 
-template void attention<float>(const Executor*, const AttentionArgs<float>*);
-template void attention<double>(const Executor*, const AttentionArgs<double>*);
+template void attention(const Executor*, const AttentionArgs<float>*);
+template void attention(const Executor*, const AttentionArgs<double>*);
 
 }  // namespace mm2::kernels::ref

@@ -1,35 +1,44 @@
-#include <math.h>
+#include <cmath>
 
-#include "kernels/ref/ops.h"
+#include "kernels/api/parallel.h"
+#include "kernels/ref/ref.h"
 
 namespace mm2::kernels::ref {
+namespace {
 
+/// sum += weight * down(silu(gate x) * (up x)); `inner` has room for [intermediate].
 template <typename Real>
-void experts(const Executor*, const ExpertsArgs<Real>* args) {
-  const ModelShape& shape = *args->shape;
-  Real* gate = static_cast<Real*>(args->scratch);  // [intermediate]
-  Real* up = gate + shape.intermediate;            // [intermediate]
-  Real* down = up + shape.intermediate;            // [hidden] of one expert
-  Real* sum = down + shape.hidden;                 // [hidden]
-  for (int64_t t = 0; t < args->n_tokens; ++t) {
-    const Real* x = args->x + t * shape.hidden;
-    for (int32_t i = 0; i < shape.hidden; ++i) sum[i] = 0;
-    for (int32_t k = 0; k < shape.top_k; ++k) {
-      const ExpertWeights& expert = args->experts[args->ids[t * shape.top_k + k]];
-      const Real weight = args->weights[t * shape.top_k + k];
-      multiply_row(expert.gate, x, args->activations, gate);
-      multiply_row(expert.up, x, args->activations, up);
-      for (int32_t i = 0; i < shape.intermediate; ++i) {
-        gate[i] = gate[i] / (Real{1} + exp(-gate[i])) * up[i];
-      }
-      multiply_row(expert.down, gate, args->activations, down);
-      for (int32_t i = 0; i < shape.hidden; ++i) sum[i] += weight * down[i];
-    }
-    for (int32_t i = 0; i < shape.hidden; ++i) args->h[t * shape.hidden + i] += sum[i];
+void add_expert(const ExpertsArgs<Real>& a, const ExpertWeights& w, Real weight, const Real* x,
+                Real* inner, Real* sum) {
+  for (int64_t i = 0; i < w.gate.n_out; ++i) {
+    const Real gate = dot_row(w.gate, i, x);
+    inner[i] = gate / (1 + std::exp(-gate)) * dot_row(w.up, i, x);
   }
+  const Real* entered = enter_product(inner, w.gate.n_out, a.activations, inner);
+  for (int64_t i = 0; i < w.down.n_out; ++i) sum[i] += weight * dot_row(w.down, i, entered);
 }
 
-template void experts<float>(const Executor*, const ExpertsArgs<float>*);
-template void experts<double>(const Executor*, const ExpertsArgs<double>*);
+}  // namespace
+
+template <typename Real>
+void experts(const Executor* run, const ExpertsArgs<Real>* a) {
+  const ModelShape& s = *a->shape;
+  const int64_t room = int64_t{s.intermediate} + 2 * int64_t{s.hidden};
+  run_tasks(run, a->n_tokens, [&](int32_t t, int32_t worker) {
+    Real* inner = static_cast<Real*>(a->scratch) + worker * room;  // [intermediate]
+    Real* rounded = inner + s.intermediate;                        // [hidden]
+    Real* sum = rounded + s.hidden;                                // [hidden]
+    const Real* x = enter_product(a->x + int64_t{t} * s.hidden, s.hidden, a->activations, rounded);
+    for (int32_t i = 0; i < s.hidden; ++i) sum[i] = 0;
+    for (int32_t i = 0; i < s.top_k; ++i) {
+      const int64_t pair = int64_t{t} * s.top_k + i;
+      add_expert(*a, a->experts[a->ids[pair]], a->weights[pair], x, inner, sum);
+    }
+    for (int32_t i = 0; i < s.hidden; ++i) a->h[int64_t{t} * s.hidden + i] += sum[i];
+  });
+}
+
+template void experts(const Executor*, const ExpertsArgs<float>*);
+template void experts(const Executor*, const ExpertsArgs<double>*);
 
 }  // namespace mm2::kernels::ref

@@ -1,48 +1,52 @@
-#include "kernels/ref/numbers.h"
-#include "kernels/ref/ops.h"
+#include "kernels/api/parallel.h"
+#include "kernels/ref/number.h"
+#include "kernels/ref/ref.h"
 
 namespace mm2::kernels::ref {
 
 template <typename Real>
-void multiply_row(const Matrix& w, const Real* x, int32_t activations, Real* y) {
-  for (int64_t o = 0; o < w.n_out; ++o) {
+Real dot_row(const Matrix& w, int64_t row, const Real* x) {
+  return with_row<Real>(w, row, [&](auto weight) {
     Real sum = 0;
-    for (int64_t i = 0; i < w.n_in; ++i) {
-      sum += load<Real>(w.data, w.number, o * w.n_in + i) * enter(x[i], activations);
+    for (int64_t k = 0; k + 1 < w.n_in; k += 2) {
+      sum += weight(k + 1) * x[k + 1];
+      sum += weight(k) * x[k];
     }
-    y[o] = sum;
-  }
+    if (w.n_in % 2 != 0) sum += weight(w.n_in - 1) * x[w.n_in - 1];
+    return sum;
+  });
 }
 
 template <typename Real>
-void linear(const Executor*, const LinearArgs<Real>* args) {
-  const Matrix& w = *args->w;
-  Real* product = static_cast<Real*>(args->scratch);  // [n_out]
-  for (int64_t t = 0; t < args->n_tokens; ++t) {
-    multiply_row(w, args->x + t * w.n_in, args->activations, product);
-    for (int64_t o = 0; o < w.n_out; ++o) {
-      const Real add = args->add != nullptr ? args->add[t * w.n_out + o] : Real{0};
-      args->y[t * w.n_out + o] = add + product[o];
-    }
+const Real* enter_product(const Real* x, int64_t n, int32_t activations, Real* rounded) {
+  const bool to_f32 = activations == kF32 && sizeof(Real) > sizeof(float);
+  if (activations != kBF16 && !to_f32) return x;
+  for (int64_t i = 0; i < n; ++i) {
+    const float single = static_cast<float>(x[i]);
+    rounded[i] = Real{activations == kBF16 ? bf16_to_f32(f32_to_bf16(single)) : single};
   }
+  return rounded;
 }
 
 template <typename Real>
-void embed(const Executor*, const EmbedArgs<Real>* args) {
-  const Matrix& table = *args->table;
-  for (int64_t t = 0; t < args->n_tokens; ++t) {
-    const int64_t row = args->tokens[t];
-    for (int64_t i = 0; i < table.n_in; ++i) {
-      args->y[t * table.n_in + i] = load<Real>(table.data, table.number, row * table.n_in + i);
+void linear(const Executor* run, const LinearArgs<Real>* a) {
+  const Matrix& w = *a->w;
+  const Real* x =
+      enter_product(a->x, a->n_tokens * w.n_in, a->activations, static_cast<Real*>(a->scratch));
+  run_tasks(run, w.n_out, [&](int32_t row, int32_t) {
+    for (int64_t t = 0; t < a->n_tokens; ++t) {
+      const Real sum = dot_row(w, row, x + t * w.n_in);
+      const int64_t i = t * w.n_out + row;
+      a->y[i] = a->add == nullptr ? sum : a->add[i] + sum;
     }
-  }
+  });
 }
 
-template void multiply_row<float>(const Matrix&, const float*, int32_t, float*);
-template void multiply_row<double>(const Matrix&, const double*, int32_t, double*);
-template void linear<float>(const Executor*, const LinearArgs<float>*);
-template void linear<double>(const Executor*, const LinearArgs<double>*);
-template void embed<float>(const Executor*, const EmbedArgs<float>*);
-template void embed<double>(const Executor*, const EmbedArgs<double>*);
+template float dot_row(const Matrix&, int64_t, const float*);
+template double dot_row(const Matrix&, int64_t, const double*);
+template const float* enter_product(const float*, int64_t, int32_t, float*);
+template const double* enter_product(const double*, int64_t, int32_t, double*);
+template void linear(const Executor*, const LinearArgs<float>*);
+template void linear(const Executor*, const LinearArgs<double>*);
 
 }  // namespace mm2::kernels::ref

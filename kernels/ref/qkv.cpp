@@ -1,96 +1,70 @@
-#include <math.h>
-
-#include "kernels/ref/numbers.h"
-#include "kernels/ref/ops.h"
+#include "kernels/api/parallel.h"
+#include "kernels/ref/kv_cache.h"
+#include "kernels/ref/ref.h"
 
 namespace mm2::kernels::ref {
 namespace {
 
-// Component i of each head pairs with i + rotary_dim / 2; the others pass through.
 template <typename Real>
-void rotate(const ModelShape& shape, const Real* rope, int32_t n_heads, Real* heads) {
-  const int32_t half = shape.rotary_dim / 2;
-  for (int32_t h = 0; h < n_heads; ++h) {
-    Real* x = heads + int64_t{h} * shape.head_dim;
-    for (int32_t i = 0; i < half; ++i) {
-      const Real cosine = rope[i];
-      const Real sine = rope[half + i];
-      const Real a = x[i];
-      const Real b = x[i + half];
-      x[i] = a * cosine - b * sine;
-      x[i + half] = b * cosine + a * sine;
+void rotate_heads(Real* heads, int32_t n_heads, int32_t head_dim, const Real* rope,
+                  int32_t rotary_dim) {
+  const int32_t n = rotary_dim / 2;
+  for (int32_t head = 0; head < n_heads; ++head) {
+    Real* x = heads + int64_t{head} * head_dim;
+    for (int32_t i = 0; i < n; ++i) {
+      const Real cos = rope[i], sin = rope[n + i];
+      const Real first = x[i], second = x[n + i];
+      x[i] = first * cos - second * sin;
+      x[n + i] = second * cos + first * sin;
     }
   }
-}
-
-template <typename Real>
-void norm_and_rotate(const ModelShape& shape, const float* weight, const Real* rope,
-                     int32_t n_heads, Real* x) {
-  const RmsNormArgs<Real> norm{x, weight, shape.rms_norm_eps, 1, n_heads * shape.head_dim, x};
-  rms_norm<Real>(nullptr, &norm);
-  rotate(shape, rope, n_heads, x);
 }
 
 }  // namespace
 
-int64_t kv_element(const ModelShape& shape, const KvCache& kv, const StepRow& row, int32_t layer,
-                   int32_t position, int32_t kv_head, bool values) {
-  const int64_t block = row.blocks[position / kv.block_size];
-  const int64_t bytes = layer * kv.layer_stride + block * kv.block_stride;
-  const int64_t in_block =
-      (int64_t{kv_head} * 2 + (values ? 1 : 0)) * kv.block_size + position % kv.block_size;
-  return bytes / number_bytes(kv.number) + in_block * shape.head_dim;
-}
-
 template <typename Real>
-void rope_table(const Executor*, const RopeTableArgs<Real>* args) {
-  const int32_t half = args->rotary_dim / 2;
-  for (int64_t t = 0; t < args->n_tokens; ++t) {
-    Real* row = args->table + t * args->rotary_dim;
-    for (int32_t i = 0; i < half; ++i) {
-      const double frequency = pow(args->theta, -2.0 * i / args->rotary_dim);
-      const double angle = args->positions[t] * frequency;
-      row[i] = static_cast<Real>(cos(angle));
-      row[half + i] = static_cast<Real>(sin(angle));
-    }
-  }
-}
+void qkv(const Executor* run, const QkvArgs<Real>* a) {
+  const ModelShape& s = *a->shape;
+  const int32_t q_width = s.n_heads * s.head_dim;
+  const int32_t kv_width = s.n_kv_heads * s.head_dim;
+  const Real* x = enter_product(a->x, int64_t{a->n_tokens} * s.hidden, a->activations,
+                                static_cast<Real*>(a->scratch));
 
-template <typename Real>
-void qkv(const Executor*, const QkvArgs<Real>* args) {
-  const ModelShape& shape = *args->shape;
-  const int64_t q_width = int64_t{shape.n_heads} * shape.head_dim;
-  const int64_t kv_width = int64_t{shape.n_kv_heads} * shape.head_dim;
-  for (int32_t r = 0; r < args->n_rows; ++r) {
-    const StepRow& row = args->rows[r];
-    for (int32_t i = 0; i < row.n_tokens; ++i) {
-      const int64_t t = row.first_token + i;
-      const Real* x = args->x + t * shape.hidden;
-      const Real* rope = args->rope + t * shape.rotary_dim;
-      Real* q = args->q_out + t * q_width;
-      Real* k = args->kv_work + t * 2 * kv_width;
-      Real* v = k + kv_width;
-      multiply_row(*args->q, x, args->activations, q);
-      multiply_row(*args->k, x, args->activations, k);
-      multiply_row(*args->v, x, args->activations, v);
-      norm_and_rotate(shape, args->q_norm, rope, shape.n_heads, q);
-      norm_and_rotate(shape, args->k_norm, rope, shape.n_kv_heads, k);
-      for (int32_t h = 0; h < shape.n_kv_heads; ++h) {
-        const int32_t position = row.first_position + i;
-        const int64_t k_at = kv_element(shape, *args->kv, row, args->layer, position, h, false);
-        const int64_t v_at = kv_element(shape, *args->kv, row, args->layer, position, h, true);
-        for (int32_t d = 0; d < shape.head_dim; ++d) {
-          store(args->kv->data, args->kv->number, k_at + d, k[h * shape.head_dim + d]);
-          store(args->kv->data, args->kv->number, v_at + d, v[h * shape.head_dim + d]);
-        }
+  // q, k, v
+  run_tasks(run, q_width + 2 * kv_width, [&](int32_t i, int32_t) {
+    for (int64_t t = 0; t < a->n_tokens; ++t) {
+      const Real* x_t = x + t * s.hidden;
+      Real* kv = a->kv_work + t * 2 * kv_width;
+      if (i < q_width) {
+        a->q_out[t * q_width + i] = dot_row(*a->q, i, x_t);
+      } else if (i < q_width + kv_width) {
+        kv[i - q_width] = dot_row(*a->k, i - q_width, x_t);
+      } else {
+        kv[i - q_width] = dot_row(*a->v, i - q_width - kv_width, x_t);
       }
     }
-  }
+  });
+
+  // norm, rotation, cache
+  run_tasks(run, a->n_tokens, [&](int32_t t, int32_t) {
+    Real* q = a->q_out + int64_t{t} * q_width;
+    Real* k = a->kv_work + int64_t{t} * 2 * kv_width;
+    const Real* rope = a->rope + int64_t{t} * s.rotary_dim;
+    rms_norm_row(q, a->q_norm, s.rms_norm_eps, q_width, q);
+    rms_norm_row(k, a->k_norm, s.rms_norm_eps, kv_width, k);
+    rotate_heads(q, s.n_heads, s.head_dim, rope, s.rotary_dim);
+    rotate_heads(k, s.n_kv_heads, s.head_dim, rope, s.rotary_dim);
+    const StepRow& row = row_of(a->rows, a->n_rows, t);
+    const int64_t position = row.first_position + t - row.first_token;
+    const KvSlot slot = kv_slot(*a->kv, s, row, a->layer, position);
+    for (int32_t i = 0; i < kv_width; ++i) {
+      store(slot.k, a->kv->number, i, k[i]);
+      store(slot.k, a->kv->number, slot.v_offset + i, k[kv_width + i]);
+    }
+  });
 }
 
-template void rope_table<float>(const Executor*, const RopeTableArgs<float>*);
-template void rope_table<double>(const Executor*, const RopeTableArgs<double>*);
-template void qkv<float>(const Executor*, const QkvArgs<float>*);
-template void qkv<double>(const Executor*, const QkvArgs<double>*);
+template void qkv(const Executor*, const QkvArgs<float>*);
+template void qkv(const Executor*, const QkvArgs<double>*);
 
 }  // namespace mm2::kernels::ref

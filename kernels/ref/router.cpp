@@ -1,47 +1,48 @@
-#include <math.h>
+#include <cmath>
 
-#include "kernels/ref/numbers.h"
-#include "kernels/ref/ops.h"
+#include "kernels/api/parallel.h"
+#include "kernels/ref/ref.h"
 
 namespace mm2::kernels::ref {
+namespace {
 
+/// The top_k of score + bias, ascending; of equal ones the lower id. Always top_k different ids.
 template <typename Real>
-void router(const Executor*, const RouterArgs<Real>* args) {
-  const ModelShape& shape = *args->shape;
-  Real* scores = static_cast<Real*>(args->scratch);  // [n_experts] sigmoid
-  for (int64_t t = 0; t < args->n_tokens; ++t) {
-    multiply_row(*args->gate, args->x + t * shape.hidden, kF32, scores);
-    for (int32_t e = 0; e < shape.n_experts; ++e) scores[e] = Real{1} / (Real{1} + exp(-scores[e]));
-
-    // Selection by score + bias: an expert is in if fewer than top_k others stand before it; ties to the lower id.
-    int32_t* ids = args->ids + t * shape.top_k;
-    Real* weights = args->weights + t * shape.top_k;
-    int32_t n_selected = 0;
-    Real sum = 0;
-    for (int32_t e = 0; e < shape.n_experts; ++e) {
-      const Real mine = scores[e] + Real{args->bias[e]};
-      int32_t before = 0;
-      for (int32_t other = 0; other < shape.n_experts; ++other) {
-        const Real theirs = scores[other] + Real{args->bias[other]};
-        // Written so that a NaN never wins and the count still comes out as top_k.
-        before += theirs > mine || (!(mine > theirs) && !(theirs > mine) && other < e) ? 1 : 0;
-      }
-      if (before >= shape.top_k || n_selected == shape.top_k) continue;
-      ids[n_selected] = e;
-      weights[n_selected] = scores[e];
-      sum += scores[e];
-      ++n_selected;
+void select(const Real* scores, const float* bias, int32_t n_experts, int32_t top_k, int32_t* ids) {
+  for (int32_t n = 0; n < top_k; ++n) {
+    int32_t best = -1;
+    for (int32_t e = 0; e < n_experts; ++e) {
+      bool taken = false;
+      for (int32_t i = 0; i < n; ++i) taken |= ids[i] == e;
+      if (taken) continue;
+      if (best < 0 || scores[e] + Real{bias[e]} > scores[best] + Real{bias[best]}) best = e;
     }
-    // Only NaN can leave places empty: any ids will do, the sequence is lost.
-    for (; n_selected < shape.top_k; ++n_selected) {
-      ids[n_selected] = n_selected;
-      weights[n_selected] = sum - sum + scores[0];
-    }
-    for (int32_t k = 0; k < shape.top_k; ++k) weights[k] /= sum;
+    int32_t at = n;
+    for (; at > 0 && ids[at - 1] > best; --at) ids[at] = ids[at - 1];
+    ids[at] = best;
   }
 }
 
-template void router<float>(const Executor*, const RouterArgs<float>*);
-template void router<double>(const Executor*, const RouterArgs<double>*);
+}  // namespace
+
+template <typename Real>
+void router(const Executor* run, const RouterArgs<Real>* a) {
+  const ModelShape& s = *a->shape;
+  run_tasks(run, a->n_tokens, [&](int32_t t, int32_t) {
+    Real* scores = static_cast<Real*>(a->scratch) + int64_t{t} * s.n_experts;
+    int32_t* ids = a->ids + int64_t{t} * s.top_k;
+    Real* weights = a->weights + int64_t{t} * s.top_k;
+    for (int32_t e = 0; e < s.n_experts; ++e) {
+      scores[e] = 1 / (1 + std::exp(-dot_row(*a->gate, e, a->x + int64_t{t} * s.hidden)));
+    }
+    select(scores, a->bias, s.n_experts, s.top_k, ids);
+    Real sum = 0;
+    for (int32_t i = 0; i < s.top_k; ++i) sum += scores[ids[i]];
+    for (int32_t i = 0; i < s.top_k; ++i) weights[i] = scores[ids[i]] / sum;
+  });
+}
+
+template void router(const Executor*, const RouterArgs<float>*);
+template void router(const Executor*, const RouterArgs<double>*);
 
 }  // namespace mm2::kernels::ref
