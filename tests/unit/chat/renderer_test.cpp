@@ -60,16 +60,15 @@ std::string request_of(const Json& context) {
   return request_of(value_of(context.dump()));
 }
 
-const std::vector<std::string> kTemplates = {
-    "minimax_m2_official_reconstructed",
-    "minimax_m2.1_official_reconstructed",
-    "minimax_m2.5_official_reconstructed",
-    "minimax_m2.7_official_reconstructed",
-    "modelopt_MiniMax-M2.7_train_generation_tags",
-    "llamacpp_fork_anemll_MiniMax-M2_enable_thinking",
-    "llamacpp_fork_pwilkin_MiniMax-M2",
-    "vmlx_minimaxM2Minimal_enable_thinking",
-    "mm2-tiny"};
+const std::vector<std::string> kTemplates = {"minimax_m2_official_reconstructed",
+                                             "minimax_m2.1_official_reconstructed",
+                                             "minimax_m2.5_official_reconstructed",
+                                             "minimax_m2.7_official_reconstructed",
+                                             "modelopt_MiniMax-M2.7_train_generation_tags",
+                                             "llamacpp_fork_anemll_MiniMax-M2_enable_thinking",
+                                             "llamacpp_fork_pwilkin_MiniMax-M2",
+                                             "vmlx_minimaxM2Minimal_enable_thinking",
+                                             "mm2-tiny"};
 
 std::string template_file(const std::string& name) {
   if (name == "mm2-tiny") return MM2_SOURCE_DIR "/examples/models/mm2-tiny/chat_template.jinja";
