@@ -10,7 +10,9 @@ extern "C" {
 
 typedef struct mm2_chat_template mm2_chat_template;
 
-/* Bounds on one rendering; 0 = the default, which no sensible conversation reaches. */
+/* Bounds on one rendering; 0 = the default, which no sensible conversation reaches. The native
+ * renderer of the M2 family takes one pass over the request and keeps little but its output: of
+ * these bounds only max_output_bytes can ever stop it. */
 typedef struct mm2_budget {
   uint32_t struct_size;
   uint32_t max_depth;        /* of nested values and template constructs */
@@ -29,7 +31,7 @@ MM2_API mm2_status mm2_budget_init(mm2_budget* budget, size_t size);
 MM2_API mm2_status mm2_chat_template_load(const char* path, const mm2_host* host,
                                           mm2_chat_template** out, mm2_error* err);
 
-/* The same from the template's text. */
+/* The same from the template's text: `length` bytes of UTF-8. */
 MM2_API mm2_status mm2_chat_template_parse(const char* source, size_t length,
                                            mm2_chat_template** out, mm2_error* err);
 
@@ -41,8 +43,8 @@ MM2_API mm2_status mm2_chat_template_parse(const char* source, size_t length,
  *   text          becomes the prompt; NULL = not wanted
  *   ids           becomes [n] int32_t; NULL = not wanted. Added tokens come only from the template:
  *                 their spelling inside a message stays ordinary text
- * Errors: FORMAT for broken JSON or a message that the template refuses (its own words), BUDGET,
- * UNSUPPORTED, OUT_OF_MEMORY. */
+ * Errors: FORMAT for broken JSON; INVALID_ARGUMENT for a request that does not fit (the field) or
+ * that the template refuses (exactly its own words); BUDGET; OUT_OF_MEMORY. */
 MM2_API mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_tokenizer* tokenizer,
                                    const char* request_json, size_t length,
                                    const mm2_budget* budget, mm2_buffer* text, mm2_buffer* ids,

@@ -13,7 +13,8 @@ extern "C" {
 typedef struct mm2_parser mm2_parser;
 
 #define MM2_PARSER_MINIMAX_M2 0              /* reasoning is told apart from text */
-#define MM2_PARSER_MINIMAX_M2_APPEND_THINK 1 /* it stays in the text, "<think>" put before it */
+#define MM2_PARSER_MINIMAX_M2_APPEND_THINK 1 /* "<think>" and the whole output are text */
+#define MM2_PARSER_MINIMAX_M2_OPTTHINK 2     /* as 0, but all is text unless starts_in_think */
 
 typedef struct mm2_parser_options {
   uint32_t struct_size;
@@ -29,15 +30,15 @@ typedef struct mm2_parser_options {
 #define MM2_EVENT_TEXT 2
 #define MM2_EVENT_CALL_BEGIN 3     /* data: the tool's name */
 #define MM2_EVENT_CALL_ARGUMENTS 4 /* data: a fragment; those of a call join to one JSON object */
-#define MM2_EVENT_CALL_END 5       /* incomplete 1: the output broke off, drop this call */
-#define MM2_EVENT_FINISH 6         /* the last one; incomplete 1: the output broke off in a call */
+#define MM2_EVENT_CALL_END 5 /* the call is complete; one that never gets this is to be dropped */
+#define MM2_EVENT_FINISH 6   /* the last one; incomplete 1: the output broke off in a tool block */
 
 /* Filled by the library. */
 typedef struct mm2_event {
   uint32_t struct_size;
   int32_t kind;       /* MM2_EVENT_* */
   int32_t call_index; /* of CALL_*: 0, 1, ... in order of appearance; -1 otherwise */
-  int32_t incomplete; /* of CALL_END and FINISH */
+  int32_t incomplete; /* of FINISH */
   const char* data;   /* UTF-8, not NUL-terminated; borrowed until the parser is next called */
   size_t length;
 } mm2_event;
