@@ -174,6 +174,7 @@ std::string join_path(const std::string& folder, const std::string& name) {
 Result<std::shared_ptr<Checkpoint>> Checkpoint::open(const std::string& path, const Host& host) {
   if (path.empty()) return error(Code::invalid_argument, "opening a checkpoint: the path is empty");
   std::shared_ptr<Checkpoint> opened(new Checkpoint);
+  opened->path_ = path;
   if (has_pickle_suffix(path)) return refuse_pickle(path);
   if (path.ends_with(".gguf")) {
     return error(Code::unsupported, path, ": GGUF files are not supported, only safetensors");

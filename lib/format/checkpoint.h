@@ -38,11 +38,13 @@ class Checkpoint final : public TensorSource {
   Status read(const TensorInfo& tensor, uint64_t from, size_t n, void* to) const override;
   const std::byte* map(const TensorInfo& tensor) const override;
   std::string_view file_of(const TensorInfo& tensor) const override;
+  std::string_view name() const override { return path_; }
 
  private:
   Checkpoint() = default;
   Status collect();
 
+  std::string path_;
   std::string folder_;
   std::string index_name_;
   std::vector<std::shared_ptr<SafetensorsFile>> shards_;

@@ -49,6 +49,7 @@ class SafetensorsFile final : public TensorSource {
   Status read(const TensorInfo& tensor, uint64_t from, size_t n, void* to) const override;
   const std::byte* map(const TensorInfo& tensor) const override;
   std::string_view file_of(const TensorInfo&) const override { return path_; }
+  std::string_view name() const override { return path_; }
 
  private:
   SafetensorsFile() = default;

@@ -7,13 +7,13 @@ namespace {
 
 constexpr size_t kNamed = 50;
 
-Status missing_error(const std::vector<const WeightPlace*>& missing) {
+Status missing_error(const std::vector<const WeightPlace*>& missing, const TensorSource& source) {
   std::string names;
   for (size_t i = 0; i < missing.size() && i < kNamed; ++i) {
     names += join(i == 0 ? "" : ", ", missing[i]->name);
   }
   if (missing.size() > kNamed) names += join(" and ", missing.size() - kNamed, " more");
-  return error(Code::format,
+  return error(Code::format, source.name(), source.name().empty() ? "" : ": ",
                missing.size() == 1 ? "1 tensor is" : join(missing.size(), " tensors are"),
                " missing: ", names);
 }
@@ -27,7 +27,7 @@ Result<WeightCheck> check_weights(std::span<const WeightPlace> places, const Ten
   for (const WeightPlace& place : places) {
     if (!place.found) missing.push_back(&place);
   }
-  if (!missing.empty()) return missing_error(missing);
+  if (!missing.empty()) return missing_error(missing, source);
 
   Status not_executable;
   absl::flat_hash_set<const TensorInfo*> used;

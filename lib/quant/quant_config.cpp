@@ -81,7 +81,7 @@ class QuantReader {
     for (const std::string_view known : kMethods) list += join(list.empty() ? "" : ", ", known);
     return error(Code::unsupported, what_, ": quant_method is ",
                  config_.method.empty() ? std::string("missing")
-                                        : "\"" + config_.method.substr(0, 100) + "\"",
+                                        : join("\"", config_.method.substr(0, 100), "\""),
                  ", known are ", list);
   }
 

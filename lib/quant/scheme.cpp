@@ -99,7 +99,7 @@ Sizes sizes_of(const WeightPlace& place, const QuantConfig& config,
     const Shape& stored = description.codes().shape;
     if (scheme.packing == Packing::dense_words && config.bits == 0 && stored.rank() == 2 &&
         sizes.cols > 0 && stored[1] <= sizes.cols) {
-      sizes.bits = std::max<int64_t>(1, stored[1] * kWordBits / sizes.cols);
+      sizes.bits = std::clamp<int64_t>(stored[1] * kWordBits / sizes.cols, 1, 8);
     }
   }
   sizes.group = std::max<int64_t>(1, sizes.cols);

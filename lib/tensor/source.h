@@ -44,6 +44,9 @@ class TensorSource {
 
   /// The file that holds the tensor, for messages.
   virtual std::string_view file_of(const TensorInfo& tensor) const = 0;
+
+  /// What to call the whole in messages: its folder or file. May be empty.
+  virtual std::string_view name() const { return {}; }
 };
 
 }  // namespace mm2
