@@ -23,3 +23,13 @@ endif()
 
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+
+if(MM2_CUDA) # fails here, with CMake's words, when there is no toolkit
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "MM2_CUDA is ON, but no CUDA compiler was found; set CUDACXX to the path of nvcc, or leave MM2_CUDA off")
+  endif()
+  find_package(CUDAToolkit REQUIRED)
+  message(STATUS "CUDA toolkit ${CUDAToolkit_VERSION} found; this version of mm2 has no CUDA kernels yet, so nothing is built with it")
+endif()

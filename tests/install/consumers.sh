@@ -1,0 +1,61 @@
+#!/bin/bash
+# consumers.sh SOURCE BUILD WHAT: one claim about installed or embedded use of mm2. CC, CXX and FLAGS come from the test.
+set -euo pipefail
+source=$1 build=$2 what=$3
+here=$source/tests/install
+work=$build/install-test
+moved=$work/moved/tree
+flags=${FLAGS:-}
+
+configure() { cmake -G Ninja -S "$1" -B "$2" -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=$flags" "-DCMAKE_CXX_FLAGS=$flags" "${@:3}" >"$2.log" 2>&1 ||
+  { cat "$2.log"; exit 1; }; }
+run_all() { for program in "$@"; do "$program" | grep -x "mm2 [0-9.]* works" || { echo "$program failed"; exit 1; }; done; }
+
+case $what in
+  install)
+    rm -rf "$work"
+    mkdir -p "$work/moved"
+    cmake --install "$build" --prefix "$work/first" >"$work/install.log"
+    mv "$work/first" "$moved"
+    ;;
+  relocatable)
+    if grep -rlIE "$work/first|$source" "$moved/include" "$moved"/lib*/cmake "$moved"/lib*/pkgconfig; then exit 1; fi
+    ;;
+  find_package)
+    rm -rf "$work/find_package"
+    mkdir -p "$work/find_package"
+    only=OFF
+    ls "$moved"/lib*/cmake/mm2/mm2-static.cmake >/dev/null 2>&1 || only=ON
+    configure "$here/find_package" "$work/find_package/b" "-DCMAKE_PREFIX_PATH=$moved" "-DSHARED_ONLY=$only"
+    cmake --build "$work/find_package/b" >"$work/find_package/build.log" || { cat "$work/find_package/build.log"; exit 1; }
+    run_all "$work"/find_package/b/c*_s*
+    ;;
+  find_package_shared_only)
+    rm -rf "$work/shared_only"
+    mkdir -p "$work/shared_only"
+    configure "$here/find_package" "$work/shared_only/b" "-DCMAKE_PREFIX_PATH=$moved" -DWITHOUT_ABSL=ON
+    ;;
+  pkg_config)
+    PKG_CONFIG_PATH=$(echo "$moved"/lib*/pkgconfig)
+    export PKG_CONFIG_PATH
+    libdir=$(pkg-config --variable=libdir mm2)
+    out=$work/pkg_config
+    mkdir -p "$out"
+    $CC $flags -std=c99 "$here/consumer.c" -o "$out/c_shared" $(pkg-config --cflags --libs mm2) "-Wl,-rpath,$libdir"
+    $CXX $flags -std=c++17 "$here/consumer.cpp" -o "$out/cpp_shared" $(pkg-config --cflags --libs mm2) "-Wl,-rpath,$libdir"
+    run_all "$out/c_shared" "$out/cpp_shared"
+    if [ -f "$libdir/libmm2.a" ]; then
+      static=$(pkg-config --static --libs mm2 | sed 's/-lmm2\b/-l:libmm2.a/')
+      $CC $flags -std=c99 "$here/consumer.c" -o "$out/c_static" $(pkg-config --cflags mm2) $static
+      run_all "$out/c_static"
+    fi
+    ;;
+  add_subdirectory)
+    # Compiled as cheaply as possible: what is tested is the build description.
+    mkdir -p "$work-subdirectory"
+    configure "$here/add_subdirectory" "$work-subdirectory/b" "-DMM2_SOURCE=$source" "-DCMAKE_CXX_FLAGS_DEBUG=-O0"
+    cmake --build "$work-subdirectory/b" --target c_shared cpp_static >"$work-subdirectory/build.log" || { tail -50 "$work-subdirectory/build.log"; exit 1; }
+    run_all "$work-subdirectory/b/c_shared" "$work-subdirectory/b/cpp_static"
+    ;;
+  *) echo "unknown: $what"; exit 1 ;;
+esac
