@@ -1,0 +1,88 @@
+#include "answer_display.h"
+
+#include <unistd.h>
+
+#include "json_io.h"
+
+namespace cli {
+namespace {
+
+constexpr const char* kDim = "\033[2m";
+constexpr const char* kNormal = "\033[0m";
+
+}  // namespace
+
+AnswerDisplay::AnswerDisplay(bool silent, bool show_reasoning)
+    : silent_(silent), dims_(isatty(STDOUT_FILENO) || !show_reasoning), reasoning_to_(nullptr) {
+  if (isatty(STDOUT_FILENO) || show_reasoning) {
+    reasoning_to_ = stdout;
+  } else if (isatty(STDERR_FILENO)) {
+    reasoning_to_ = stderr;
+  }
+}
+
+void AnswerDisplay::show(const mm2_event& event, std::string_view data) {
+  if (silent_) return;
+  if (event.kind == MM2_EVENT_REASONING) {
+    if (reasoning_to_ == nullptr) return;
+    enter_reasoning();
+    std::fwrite(data.data(), 1, data.size(), reasoning_to_);
+    std::fflush(reasoning_to_);
+    return;
+  }
+  leave_reasoning();
+  switch (event.kind) {
+    case MM2_EVENT_TEXT:
+      // The model separates parts by newlines that are no part of what it says.
+      if (!wrote_answer_ || skip_newlines_) {
+        data.remove_prefix(std::min(data.find_first_not_of("\r\n"), data.size()));
+        if (data.empty()) return;
+      }
+      write(data);
+      break;
+    case MM2_EVENT_CALL_BEGIN:
+      if (line_open_) write("\n");
+      write("{\"name\": " + to_text(Json(data)) + ", \"arguments\": ");
+      break;
+    case MM2_EVENT_CALL_ARGUMENTS:
+      write(data);
+      break;
+    case MM2_EVENT_CALL_END:
+      write(event.incomplete ? "\n" : "}\n");
+      skip_newlines_ = true;
+      break;
+    default:
+      break;
+  }
+}
+
+void AnswerDisplay::finish() {
+  if (silent_) return;
+  leave_reasoning();
+  if (line_open_) write("\n");
+}
+
+void AnswerDisplay::enter_reasoning() {
+  if (in_reasoning_) return;
+  in_reasoning_ = true;
+  std::fputs(dims_ ? kDim : "<think>\n", reasoning_to_);
+}
+
+void AnswerDisplay::leave_reasoning() {
+  if (!in_reasoning_) return;
+  in_reasoning_ = false;
+  std::fputs(dims_ ? kNormal : "\n</think>", reasoning_to_);
+  std::fputs("\n\n", reasoning_to_);
+  std::fflush(reasoning_to_);
+}
+
+void AnswerDisplay::write(std::string_view text) {
+  if (text.empty()) return;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+  wrote_answer_ = true;
+  skip_newlines_ = false;
+  line_open_ = text.back() != '\n';
+}
+
+}  // namespace cli

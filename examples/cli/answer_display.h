@@ -1,0 +1,34 @@
+// An answer on the screen while it arrives.
+#pragma once
+
+#include <mm2/parser.h>
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace cli {
+
+/// Where the parts of an answer go. On a terminal reasoning is dimmed. When standard output is a
+/// pipe or file it gets the answer only, and the reasoning goes to standard error if that is a
+/// terminal.
+class AnswerDisplay {
+ public:
+  /// silent: shows nothing. show_reasoning: standard output gets the reasoning in any case.
+  AnswerDisplay(bool silent, bool show_reasoning);
+
+  void show(const mm2_event& event, std::string_view data);
+  /// Ends the line and puts colours back, also after an interruption.
+  void finish();
+
+ private:
+  void enter_reasoning();
+  void leave_reasoning();
+  void write(std::string_view text);
+
+  bool silent_, dims_;
+  std::FILE* reasoning_to_;  // null: nowhere
+  bool in_reasoning_ = false, line_open_ = false, wrote_answer_ = false, skip_newlines_ = false;
+};
+
+}  // namespace cli

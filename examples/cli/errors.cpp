@@ -1,0 +1,63 @@
+#include "errors.h"
+
+namespace cli {
+namespace {
+
+/// The contract is one line, whatever a file name or a message contains.
+std::string one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    if (c == '\n' || c == '\r') {
+      if (!line.empty() && line.back() != ' ') line += ' ';
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
+std::string wording(mm2_status status, const mm2_error& error) {
+  if (error.message[0] != '\0') return error.message;
+  return std::string("the library said ") + mm2_status_name(status);
+}
+
+}  // namespace
+
+Failure::Failure(ExitCode exit_code, const std::string& doing, const std::string& wrong)
+    : std::runtime_error(one_line(doing + ": " + wrong)), exit_code_(exit_code), wrong_(wrong) {}
+
+Failure::Failure(mm2_status status, const std::string& doing, const mm2_error& error)
+    : Failure(exit_code_of(status), doing, wording(status, error)) {
+  status_ = status;
+}
+
+ExitCode exit_code_of(mm2_status status) {
+  switch (status) {
+    case MM2_OK:
+    case MM2_NO_MORE:
+      return kOk;
+    case MM2_CANCELLED:
+      return kInterrupted;
+    case MM2_E_CHECK_FAILED:
+      return kCheckFailed;
+    case MM2_KV_EXHAUSTED:
+    case MM2_E_OUT_OF_MEMORY:
+    case MM2_E_IO:
+    case MM2_E_BUSY:
+    case MM2_E_DEVICE:
+    case MM2_E_DEVICE_LOST:
+    case MM2_E_FORKED:
+    case MM2_E_INTERNAL:
+      return kResources;
+    default:
+      return kInvalidInput;
+  }
+}
+
+mm2_error new_error() {
+  mm2_error error;
+  mm2_error_init(&error, sizeof error);
+  return error;
+}
+
+}  // namespace cli

@@ -1,0 +1,146 @@
+// mm2 parse: a model's output to reasoning, content and tool calls.
+#include <cstdio>
+
+#include "json_io.h"
+#include "output_parser.h"
+#include "program.h"
+
+namespace cli {
+namespace {
+
+struct ParseOptions {
+  bool json_lines = false;
+  bool starts_in_think = false;
+  std::string tools_file, mode = "minimax_m2";
+};
+
+int32_t mode_of(const std::string& name) {
+  if (name == "minimax_m2") return MM2_PARSER_MINIMAX_M2;
+  if (name == "minimax_m2_append_think") return MM2_PARSER_MINIMAX_M2_APPEND_THINK;
+  throw Failure(kInvalidInput, "reading mode",
+                "'" + name + "' is none of minimax_m2, minimax_m2_append_think");
+}
+
+/// Joins events to the whole answer and counts those that a client would have seen arrive.
+struct Answer {
+  std::string reasoning, content;
+  struct Call {
+    std::string name, arguments;
+  };
+  std::vector<Call> calls;
+  bool incomplete = false;
+  int64_t deltas = 0;
+
+  void add(const mm2_event& event, std::string_view data) {
+    switch (event.kind) {
+      case MM2_EVENT_REASONING:
+        reasoning += data;
+        break;
+      case MM2_EVENT_TEXT:
+        content += data;
+        break;
+      case MM2_EVENT_CALL_BEGIN:
+        calls.push_back({std::string(data), ""});
+        break;
+      case MM2_EVENT_CALL_ARGUMENTS:
+        calls.back().arguments += data;
+        break;
+      case MM2_EVENT_CALL_END:
+        if (event.incomplete) calls.pop_back();
+        return;
+      case MM2_EVENT_FINISH:
+        incomplete = event.incomplete != 0;
+        return;
+      default:
+        return;
+    }
+    ++deltas;
+  }
+
+  Json json() const {
+    Json listed = Json::array();
+    for (const Call& call : calls) {
+      listed.push_back({{"name", call.name}, {"arguments", call.arguments}});
+    }
+    return {{"reasoning", reasoning},
+            {"content", content},
+            {"tool_calls", listed},
+            {"incomplete", incomplete},
+            {"deltas", deltas}};
+  }
+};
+
+/// The output as it arrives: pieces of `every` bytes, the given chunks, or all at once.
+std::vector<std::string> pieces_of(const Json& request) {
+  const std::string doing = "reading chunks";
+  Json every = request.value("every", Json());
+  if (const auto chunks = request.find("chunks"); chunks != request.end()) {
+    if (chunks->is_array()) return chunks->get<std::vector<std::string>>();
+    if (chunks->is_object()) every = chunks->at("every");
+  }
+  const auto output = request.at("output").get<std::string>();
+  if (every.is_null()) return {output};
+  if (!every.is_number_integer() || every < 1) {
+    throw Failure(kInvalidInput, doing,
+                  "\"every\" is " + to_text(every) + "; at least 1 is needed");
+  }
+  const auto size = every.get<size_t>();
+  std::vector<std::string> pieces;
+  for (size_t at = 0; at < output.size(); at += size) pieces.push_back(output.substr(at, size));
+  return pieces;
+}
+
+Json parse_line(const std::string& line) {
+  const Json request = parse_json(line, "reading the line");
+  const Json tools = request.value("tools", Json());
+  Answer answer;
+  OutputParser parser(
+      mode_of(request.value("mode", "minimax_m2")), request.value("starts_in_think", false),
+      tools.is_null() ? "" : to_text(tools),
+      [&answer](const mm2_event& event, std::string_view data) { answer.add(event, data); });
+  for (const std::string& piece : pieces_of(request)) parser.push(piece);
+  parser.finish();
+  return answer.json();
+}
+
+void print_for_person(const Answer& answer) {
+  if (!answer.reasoning.empty()) std::printf("reasoning:\n%s\n\n", answer.reasoning.c_str());
+  if (!answer.content.empty()) std::printf("content:\n%s\n\n", answer.content.c_str());
+  for (const auto& call : answer.calls) {
+    std::printf("tool call: %s %s\n", call.name.c_str(), call.arguments.c_str());
+  }
+  if (answer.incomplete) std::printf("The output broke off inside a tool call.\n");
+}
+
+ExitCode run_parse(const ParseOptions& options) {
+  if (options.json_lines) return run_json_lines(parse_line);
+  const std::string tools = options.tools_file.empty() ? "" : read_file(options.tools_file);
+  Answer answer;
+  OutputParser parser(
+      mode_of(options.mode), options.starts_in_think, tools,
+      [&answer](const mm2_event& event, std::string_view data) { answer.add(event, data); });
+  parser.push(read_standard_input());
+  parser.finish();
+  print_for_person(answer);
+  return kOk;
+}
+
+}  // namespace
+
+void add_parse(Program& program) {
+  const auto options = std::make_shared<ParseOptions>();
+  CLI::App* verb = program.add_verb("parse", "Reasoning, content and tool calls of an output",
+                                    "mm2 parse --starts-in-think < output.txt");
+  verb->add_flag(
+      "--jsonl", options->json_lines,
+      "{\"output\", \"tools\", \"starts_in_think\", \"mode\", \"chunks\"} a line in, "
+      "{\"reasoning\", \"content\", \"tool_calls\", \"incomplete\", \"deltas\"} a line out");
+  verb->add_flag("--starts-in-think", options->starts_in_think,
+                 "the prompt ended inside the reasoning block");
+  verb->add_option("--tools", options->tools_file, "file with a JSON array of tool definitions")
+      ->type_name("FILE");
+  verb->add_option("--mode", options->mode, "minimax_m2 or minimax_m2_append_think");
+  program.on_run(verb, [options] { return run_parse(*options); });
+}
+
+}  // namespace cli

@@ -1,0 +1,32 @@
+// What this machine can do at most, measured with the plainest loops: the yardstick of `mm2 bench`.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace cli {
+
+/// Best rates seen so far, over as many short measurements as are asked for. Taken in between the
+/// work that they judge, so that a busy machine slows both alike.
+class MachineProbe {
+ public:
+  /// n_threads: 0 = every usable core.
+  explicit MachineProbe(int32_t n_threads);
+
+  /// Reads a buffer much larger than the caches once, with all threads.
+  void measure_read();
+  /// Multiplies and adds F32 in registers for some milliseconds, with all threads.
+  void measure_arithmetic();
+
+  double read_gb_per_s() const { return read_gb_per_s_; }
+  double peak_gflop_per_s() const { return peak_gflop_per_s_; }
+  int32_t n_threads() const { return n_threads_; }
+
+ private:
+  int32_t n_threads_;
+  std::vector<uint64_t> memory_;
+  double read_gb_per_s_ = 0;
+  double peak_gflop_per_s_ = 0;
+};
+
+}  // namespace cli
