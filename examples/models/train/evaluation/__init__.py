@@ -1,0 +1,1 @@
+"""Questions, the rule that judges answers, and what evaluate.py measures."""

@@ -1,0 +1,1 @@
+"""mm2-tiny: tokenizer, documents, model, optimizer, checkpoint and training loop."""
