@@ -1,0 +1,13 @@
+// The verbs themselves; tools.h describes them.
+#pragma once
+
+#include "base/host.h"
+#include "base/json.h"
+#include "base/status.h"
+
+namespace mm2 {
+
+Status run_inspect(const Json& options, const Host& host, Json* report);
+Status run_verify(const Json& options, const Host& host, Json* report);
+
+}  // namespace mm2
