@@ -43,12 +43,13 @@ MM2_API mm2_status mm2_tokenizer_decode(const mm2_tokenizer* tokenizer, const in
                                         size_t n_ids, uint32_t flags, mm2_buffer* text,
                                         mm2_error* err);
 
-/* Number of ids, added tokens with their ids and kinds, stop ids, as JSON. */
+/* {"type", "normalizer", "n_tokens", "id_end", "n_merges", "stop_ids": [...], "added_tokens":
+ * [{"id", "content", "special", ...}]} */
 MM2_API mm2_status mm2_tokenizer_describe(const mm2_tokenizer* tokenizer, mm2_buffer* json,
                                           mm2_error* err);
 
-/* *n_tokens becomes the number of ids that have a name: all ids below it do. Rows of logits may be
- * wider; see mm2_sampler_options.n_tokens. */
+/* *n_tokens becomes the highest id that has a name, plus one. Rows of logits may be wider: see
+ * mm2_sampler_options.n_tokens. */
 MM2_API mm2_status mm2_tokenizer_n_tokens(const mm2_tokenizer* tokenizer, int32_t* n_tokens,
                                           mm2_error* err);
 

@@ -1,9 +1,10 @@
 // What the opaque handles of the C ABI are.
 #pragma once
 
-#include <memory>
+#include <cstdint>
 #include <string>
-#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "mm2/status.h"
 
@@ -13,6 +14,11 @@ struct mm2_buffer {
 };
 
 namespace mm2::capi {
+
+/// Token ids as the bytes of a buffer.
+inline std::string bytes_of(const std::vector<int32_t>& ids) {
+  return {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)};
+}
 
 /// A handle with one member, set by `value`, given to *out. Only ever the last thing a call does.
 template <typename Handle, typename Value>

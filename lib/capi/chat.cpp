@@ -1,0 +1,89 @@
+#include "mm2/chat.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "capi/guard.h"
+#include "capi/handles.h"
+#include "capi/host.h"
+#include "capi/structs.h"
+#include "capi/tokenizer.h"
+#include "chat/chat_template.h"
+
+struct mm2_chat_template {
+  std::shared_ptr<const mm2::chat::ChatTemplate> chat;
+};
+
+namespace mm2::capi {
+namespace {
+
+Result<chat::RenderBudget> read_budget(const mm2_budget* from) {
+  MM2_ASSIGN_OR_RETURN(const mm2_budget given, read_struct(from, "budget"));
+  chat::RenderBudget budget;
+  if (given.max_output_bytes != 0) budget.max_output_bytes = given.max_output_bytes;
+  return budget;
+}
+
+Result<std::vector<int32_t>> ids_of(const chat::Prompt& prompt, const Tokenizer& tokenizer) {
+  return chat::encode_prompt(
+      prompt, [&](std::string_view text, bool parse_special, std::vector<int32_t>& ids) {
+        return tokenizer.encode(text, parse_special, &ids);
+      });
+}
+
+}  // namespace
+}  // namespace mm2::capi
+
+using namespace mm2::capi;  // NOLINT: this file is the border itself
+using mm2::Status;
+
+mm2_status mm2_budget_init(mm2_budget* budget, size_t size) {
+  return init_struct(budget, size);
+}
+
+mm2_status mm2_chat_template_load(const char* path, const mm2_host* host, mm2_chat_template** out,
+                                  mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(path, "path"));
+    MM2_RETURN_IF_ERROR(need(out, "out"));
+    MM2_ASSIGN_OR_RETURN(const mm2::Host services, read_host(host));
+    MM2_ASSIGN_OR_RETURN(auto chat, mm2::chat::ChatTemplate::load(path, services));
+    give(out, std::move(chat));
+    return {};
+  });
+}
+
+mm2_status mm2_chat_template_parse(const char* source, size_t length, mm2_chat_template** out,
+                                   mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(out, "out"));
+    MM2_ASSIGN_OR_RETURN(const auto text, need_text(source, length, "source"));
+    MM2_ASSIGN_OR_RETURN(auto chat, mm2::chat::ChatTemplate::parse(text, "chat template"));
+    give(out, std::move(chat));
+    return {};
+  });
+}
+
+mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_tokenizer* tokenizer,
+                           const char* request_json, size_t length, const mm2_budget* budget,
+                           mm2_buffer* text, mm2_buffer* ids, mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(chat, "chat"));
+    if (ids != nullptr) MM2_RETURN_IF_ERROR(need(tokenizer, "tokenizer, which ids need,"));
+    MM2_ASSIGN_OR_RETURN(const auto request, need_text(request_json, length, "request_json"));
+    MM2_ASSIGN_OR_RETURN(const auto limits, read_budget(budget));
+    MM2_ASSIGN_OR_RETURN(mm2::chat::Prompt prompt, chat->chat->render(request, limits));
+    if (ids != nullptr) {
+      MM2_ASSIGN_OR_RETURN(const auto encoded, ids_of(prompt, *tokenizer->tokenizer));
+      ids->bytes = bytes_of(encoded);
+    }
+    if (text != nullptr) text->bytes = std::move(prompt.text);
+    return {};
+  });
+}
+
+void mm2_chat_template_destroy(mm2_chat_template* chat) {
+  delete chat;
+}
