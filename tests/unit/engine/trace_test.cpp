@@ -13,7 +13,10 @@ struct Trace {
 
   static void see(void* self, const char* name, int32_t layer, const void* data, int32_t number,
                   int64_t n_rows, int64_t width) {
-    auto& to = static_cast<Trace*>(self)->values[name + ("." + std::to_string(layer))];
+    std::string key = name;
+    key += '.';
+    key += std::to_string(layer);
+    auto& to = static_cast<Trace*>(self)->values[key];
     for (int64_t i = 0; i < n_rows * width; ++i) {
       switch (number) {
         case mm2::kernels::kF64:
