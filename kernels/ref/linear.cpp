@@ -7,11 +7,10 @@ namespace mm2::kernels::ref {
 template <typename Real>
 Real dot_row(const Matrix& w, int64_t row, const Real* x) {
   return with_row<Real>(w, row, [&](auto weight) {
+    // One addition per turn, not two: g++ 12.2 vectorises a sum of a[k + 1] + a[k] over pairs wrongly.
+    const int64_t n_paired = w.n_in / 2 * 2;
     Real sum = 0;
-    for (int64_t k = 0; k + 1 < w.n_in; k += 2) {
-      sum += weight(k + 1) * x[k + 1];
-      sum += weight(k) * x[k];
-    }
+    for (int64_t k = 0; k < n_paired; ++k) sum += weight(k ^ 1) * x[k ^ 1];
     if (w.n_in % 2 != 0) sum += weight(w.n_in - 1) * x[w.n_in - 1];
     return sum;
   });
