@@ -1,0 +1,1 @@
+#include "unit/text/text_support.h"
