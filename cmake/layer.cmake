@@ -5,6 +5,13 @@
 # A room's headers are reached through a link farm, <build>/rooms/<room>/..., so that `#include "text/tokenizer.h"` resolves
 # only for rooms that are allowed to say it. Rooms of lib/ drop the prefix; kernels keep it: "kernels/api/ops.h".
 
+# Build trees under build/ share one farm: equal include paths let a compiler cache serve all of them.
+set(mm2_rooms_dir ${PROJECT_BINARY_DIR}/rooms)
+cmake_path(IS_PREFIX PROJECT_SOURCE_DIR ${PROJECT_BINARY_DIR} NORMALIZE mm2_inside)
+if(mm2_inside)
+  set(mm2_rooms_dir ${PROJECT_SOURCE_DIR}/build/rooms)
+endif()
+
 function(mm2_room_target room out)
   string(REGEX REPLACE "^lib/" "" name ${room})
   string(REPLACE "/" "_" name ${name})
@@ -15,10 +22,12 @@ function(mm2_room room)
   cmake_parse_arguments(ARG "" "" "USES;SOURCES;LINK" ${ARGN})
   mm2_room_target(${room} target)
   string(REGEX REPLACE "^lib/" "" shown ${room})
-  set(farm ${PROJECT_BINARY_DIR}/rooms/${target})
+  set(farm ${mm2_rooms_dir}/${target})
   get_filename_component(parent ${farm}/${shown} DIRECTORY)
   file(MAKE_DIRECTORY ${parent})
-  file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${farm}/${shown} SYMBOLIC)
+  if(NOT EXISTS ${farm}/${shown}) # made again only where missing: other build trees may be using it
+    file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${farm}/${shown} SYMBOLIC)
+  endif()
 
   if(ARG_SOURCES)
     add_library(${target} OBJECT ${ARG_SOURCES})
