@@ -19,7 +19,7 @@ int main(void) {
   if (strstr((const char*)mm2_buffer_data(json), mm2_version_string()) == NULL) return 1;
   mm2_buffer_destroy(json);
 
-  status = mm2_model_load("no/such/folder", NULL, NULL, &model, &error);
+  status = mm2_model_load("no/such/folder", NULL, &model, &error);
   if (status != MM2_E_NOT_FOUND || model != NULL ||
       strstr(error.message, "no/such/folder") == NULL) {
     fprintf(stderr, "a missing checkpoint gives %s: %s\n", mm2_status_name(status), error.message);
