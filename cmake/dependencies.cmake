@@ -23,6 +23,8 @@ endif()
 
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+find_path(MM2_XXHASH_INCLUDE_DIR xxhash.h REQUIRED) # headers only: everything is inlined
+mark_as_advanced(MM2_XXHASH_INCLUDE_DIR)
 
 if(MM2_CUDA) # fails here, with CMake's words, when there is no toolkit
   include(CheckLanguage)

@@ -6,8 +6,8 @@
 #   cmake/install-dependencies.sh --list     prints the names, installs nothing
 set -eu
 
-program="g++ libc6-dev cmake ninja-build pkg-config libabsl-dev nlohmann-json3-dev libeigen3-dev libcli11-dev libedit-dev"
-tests="binutils make catch2 python3-minimal libpython3-stdlib ccache dpkg-dev"
+program="g++ libc6-dev cmake ninja-build pkg-config libabsl-dev nlohmann-json3-dev libeigen3-dev libxxhash-dev libcli11-dev libedit-dev"
+tests="binutils catch2 python3 ccache"
 
 case "${1:-all}" in
   program) wanted="$program" ;;
