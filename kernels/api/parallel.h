@@ -6,12 +6,14 @@
 namespace mm2::kernels {
 
 template <typename F>
-static inline void run_tasks(const Executor* executor, int64_t n_tasks, F&& task) {
+static inline void run_tasks(const Executor* executor, int64_t n_tasks, const F& task) {
   if (n_tasks <= 0) return;
   executor->parallel_for(
       executor->self, static_cast<int32_t>(n_tasks),
-      [](void* context, int32_t i, int32_t worker) { (*static_cast<F*>(context))(i, worker); },
-      &task);
+      [](void* context, int32_t i, int32_t worker) {
+        (*static_cast<const F*>(context))(i, worker);
+      },
+      const_cast<F*>(&task));
 }
 
 }  // namespace mm2::kernels

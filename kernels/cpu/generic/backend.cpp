@@ -1,0 +1,44 @@
+#include <algorithm>
+
+#include "kernels/api/default_step.h"
+#include "kernels/cpu/generic/generic.h"
+#include "kernels/cpu/generic/layout.h"
+#include "kernels/cpu/generic/pack.h"
+
+namespace mm2::kernels {
+namespace {
+
+int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) {
+  const int64_t units = int64_t{s->n_kv_heads} * (block_size / kAttentionBlock);
+  return units * generic::kv_unit(*s) * bytes_of(number);
+}
+
+int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
+  return std::max(
+      {generic::linear_scratch(*s, max_tokens), generic::attention_scratch(*s, n_workers),
+       generic::router_scratch(*s, max_tokens), generic::experts_scratch(*s, max_tokens)});
+}
+
+constexpr Ops<float> kOps = {scratch_bytes,      generic::embed,      generic::rms_norm,
+                             generic::linear,    generic::rope_table, generic::qkv,
+                             generic::attention, generic::router,     generic::experts};
+
+int64_t step_scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t max_outputs,
+                           int32_t n_workers) {
+  return default_scratch_bytes(kOps, *s, max_tokens, max_outputs, n_workers);
+}
+
+int32_t step(const StepPlan* plan) {
+  return default_step(kOps, *plan);
+}
+
+}  // namespace
+
+const Backend* generic_backend() {
+  static constexpr Backend kBackend = {
+      "generic", kF32,           generic::packed_bytes, generic::pack, generic::kBlockRows,
+      false,     kv_block_bytes, step_scratch_bytes,    step,          &kOps};
+  return &kBackend;
+}
+
+}  // namespace mm2::kernels
