@@ -61,16 +61,35 @@ struct Greatest {
   int32_t id = -1;
 };
 
+Status not_finite(std::span<const float> x, const char* which) {
+  const auto bad = std::find_if(x.begin(), x.end(), [](float v) { return !(v < kInfinity); });
+  return error(Code::numeric, which, " of token ", bad - x.begin(), " is ",
+               std::isnan(*bad) ? "NaN" : "+infinity");
+}
+
 /// Code::numeric for NaN and +infinity in x [n], naming the token.
 Result<Greatest> greatest_of(std::span<const float> x, const char* which) {
-  Greatest greatest;
-  for (size_t i = 0; i < x.size(); ++i) {
-    if (!(x[i] < kInfinity))
-      return error(Code::numeric, which, " of token ", i, " is ",
-                   std::isnan(x[i]) ? "NaN" : "+infinity");
-    if (x[i] > greatest.x) greatest = {x[i], static_cast<int32_t>(i)};
+  constexpr size_t kLanes = 16;  // independent, so that the compiler can work on several at once
+  float greatest[kLanes];
+  int32_t is_bad[kLanes] = {};
+  std::fill_n(greatest, kLanes, -kInfinity);
+  const size_t n_whole = x.size() / kLanes * kLanes;
+  for (size_t i = 0; i < n_whole; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float v = x[i + lane];
+      greatest[lane] = v > greatest[lane] ? v : greatest[lane];
+      is_bad[lane] |= v < kInfinity ? 0 : 1;
+    }
   }
-  return greatest;
+  for (size_t i = n_whole; i < x.size(); ++i) {
+    greatest[0] = std::max(greatest[0], x[i]);
+    is_bad[0] |= x[i] < kInfinity ? 0 : 1;
+  }
+  if (std::any_of(is_bad, is_bad + kLanes, [](int32_t bad) { return bad != 0; }))
+    return not_finite(x, which);
+  const float most = *std::max_element(greatest, greatest + kLanes);
+  if (most == -kInfinity) return Greatest{};
+  return Greatest{most, static_cast<int32_t>(std::find(x.begin(), x.end(), most) - x.begin())};
 }
 
 }  // namespace
