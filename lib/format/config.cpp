@@ -213,7 +213,8 @@ class ConfigReader {
     }
     for (const auto& [name, wanted] :
          {std::pair{"use_qk_norm", true}, std::pair{"use_routing_bias", true},
-          std::pair{"attention_bias", false}, std::pair{"mlp_bias", false}}) {
+          std::pair{"norm_topk_prob", true}, std::pair{"attention_bias", false},
+          std::pair{"mlp_bias", false}}) {
       bool value = wanted, found = false;
       MM2_RETURN_IF_ERROR(fields_.boolean(name, value, found));
       if (value != wanted) return unsupported(name, wanted ? "only true" : "only false");
@@ -226,6 +227,7 @@ class ConfigReader {
       if (value != 1) return unsupported(name, "only 1.0");
     }
     MM2_RETURN_IF_ERROR(only_integers("shared_intermediate_size", 0, 0));
+    MM2_RETURN_IF_ERROR(only_integers("n_shared_experts", 0, 0));
     MM2_RETURN_IF_ERROR(only_integers("num_expert_group", 0, 1));
     MM2_RETURN_IF_ERROR(only_integers("n_group", 0, 1));
     MM2_RETURN_IF_ERROR(only_integers("topk_group", 0, 1));

@@ -182,7 +182,8 @@ TEST_CASE("config: fields that leave the arithmetic alone are ignored, others re
   const std::vector<std::pair<std::string, Json>> meaningful = {
       {"hidden_act", "gelu"},         {"scoring_func", "softmax"},
       {"use_qk_norm", false},         {"qk_norm_type", "per_head"},
-      {"use_routing_bias", false},    {"shared_intermediate_size", 8},
+      {"use_routing_bias", false},    {"norm_topk_prob", false},
+      {"n_shared_experts", 1},        {"shared_intermediate_size", 8},
       {"routed_scaling_factor", 2.5}, {"layernorm_mlp_beta", 3.5},
       {"num_expert_group", 4},        {"topk_group", 2},
       {"sliding_window", 4096},       {"attn_window_size", 128},
