@@ -175,7 +175,8 @@ std::string quant_name(const mm2_model* model) {
   Buffer buffer;
   call("reading the model's description", mm2_model_describe, model, buffer.get());
   const Json description = parse_json(buffer.text(), "reading the model's description");
-  for (const auto& [role, types] : description.value("schemes", Json::object()).items()) {
+  const Json schemes = description.value("schemes", Json::object());
+  for (const auto& [role, types] : schemes.items()) {
     const bool expert = role == "w1" || role.find("expert") != std::string::npos;
     if (expert && types.is_object() && !types.empty()) return types.begin().key();
   }
