@@ -66,7 +66,7 @@ struct Backend {
   void (*pack)(const MatrixRows* rows, void* packed);
   int32_t pack_rows;
   /// True when pack would only copy: then the bytes of the file may be used where they are, if they
-  /// are aligned to 64.
+  /// are aligned to one number.
   bool keeps_file_layout;
 
   int64_t (*kv_block_bytes)(const ModelShape* shape, int32_t block_size, int32_t number);

@@ -27,7 +27,7 @@ struct MatrixRows {
 struct Matrix {
   int32_t scheme, number;
   int64_t n_out, n_in;
-  const void* data;  // 64-byte aligned
+  const void* data;  // 64-byte aligned, or aligned to one number where it keeps the file's layout
 };
 
 /// Runs task(context, i, worker) for each i in [0, n_tasks) and returns when all have; worker is in

@@ -23,8 +23,8 @@ int64_t bytes_of(int32_t number) {
   return number == kernels::kF32 ? 4 : 2;
 }
 
-bool is_aligned(const std::byte* p) {
-  return reinterpret_cast<uintptr_t>(p) % Buffer::kAlignment == 0;
+bool is_aligned(const std::byte* p, int32_t number) {
+  return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(bytes_of(number)) == 0;
 }
 
 // Where the weight's own bytes start in the mapped file, or null.
@@ -75,7 +75,7 @@ Status plan_weights(const ModelConfig& config, const TensorSource& source,
     // The file's bytes serve as they are when nothing would change in them.
     if (may_map && !w.packed && w.number == number_of(w.tensor->dtype)) {
       const std::byte* at = mapped_rows(source, w);
-      w.mapped = at != nullptr && is_aligned(at);
+      w.mapped = at != nullptr && is_aligned(at, w.number);
     }
     const int64_t row_bytes = w.place.n_cols() * (dtype_bits(w.tensor->dtype) / 8);
     if (w.mapped) {
