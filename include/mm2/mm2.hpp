@@ -24,6 +24,9 @@
 #include "mm2.h"
 
 namespace mm2 {
+// Other names for the linker than those of the library's own classes, which a program that links
+// the static library holds too.
+inline namespace wrapper {
 
 /// A call that did not return MM2_OK: its code, whose error number it has, and the sentence.
 class Error : public std::runtime_error {
@@ -353,6 +356,7 @@ class Parser {
   detail::Handle<mm2_parser, mm2_parser_destroy> handle_;
 };
 
+}  // namespace wrapper
 }  // namespace mm2
 
 #endif

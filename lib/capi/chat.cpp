@@ -26,13 +26,6 @@ Result<chat::RenderBudget> read_budget(const mm2_budget* from) {
   return budget;
 }
 
-Result<std::vector<int32_t>> ids_of(const chat::Prompt& prompt, const Tokenizer& tokenizer) {
-  return chat::encode_prompt(
-      prompt, [&](std::string_view text, bool parse_special, std::vector<int32_t>& ids) {
-        return tokenizer.encode(text, parse_special, &ids);
-      });
-}
-
 }  // namespace
 }  // namespace mm2::capi
 
@@ -76,7 +69,8 @@ mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_tokenizer* t
     MM2_ASSIGN_OR_RETURN(const auto limits, read_budget(budget));
     MM2_ASSIGN_OR_RETURN(mm2::chat::Prompt prompt, chat->chat->render(request, limits));
     if (ids != nullptr) {
-      MM2_ASSIGN_OR_RETURN(const auto encoded, ids_of(prompt, *tokenizer->tokenizer));
+      MM2_ASSIGN_OR_RETURN(const auto encoded,
+                           mm2::chat::encode_prompt(prompt, *tokenizer->tokenizer));
       ids->bytes = bytes_of(encoded);
     }
     if (text != nullptr) text->bytes = std::move(prompt.text);
