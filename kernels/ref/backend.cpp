@@ -10,6 +10,7 @@ namespace {
 int64_t packed_bytes(int32_t scheme, int32_t number, int64_t n_out, int64_t n_in) {
   if (scheme != kPlain) return -1;
   if (number != kF32 && number != kBF16 && number != kF16) return -1;
+  if (n_out < 0 || n_in < 0 || (n_in > 0 && n_out > INT64_MAX / 4 / n_in)) return -1;
   return n_out * n_in * bytes_of(number);
 }
 

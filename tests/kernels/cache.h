@@ -1,0 +1,64 @@
+// A KV cache with block numbers in disorder, every byte NaN at first.
+#pragma once
+
+#include "kernels/cpu/generic/layout.h"
+#include "kernels/ref/kv_cache.h"
+#include "kernels/support.h"
+
+namespace support {
+
+class Cache {
+ public:
+  Cache(const Backend& backend, const ModelShape& s, int32_t number, int32_t block_size,
+        int32_t n_blocks)
+      : shape_(s),
+        is_ref_(backend.keeps_file_layout),
+        memory_(backend.kv_block_bytes(&s, block_size, number) * n_blocks, 0xFF) {
+    kv = {memory_.get(), 0, backend.kv_block_bytes(&s, block_size, number), block_size, number};
+    for (int32_t b = 0; b < n_blocks; ++b) blocks.push_back(n_blocks - 1 - b);
+  }
+
+  StepRow row(int32_t first_token, int32_t n_tokens, int32_t first_position) const {
+    return {first_token, n_tokens, first_position, 0, blocks.data()};
+  }
+
+  /// Where component d of K or V of one position lies.
+  void* slot(int64_t position, int32_t kv_head, int32_t d, bool is_value) const {
+    const StepRow r = row(0, 1, 0);
+    if (is_ref_) {
+      const auto at = ref::kv_slot(kv, shape_, r, 0, position);
+      const int64_t i = kv_head * shape_.head_dim + d + (is_value ? at.v_offset : 0);
+      return static_cast<char*>(at.k) + i * bytes_of(kv.number);
+    }
+    char* unit = generic::kv_unit_at(kv, shape_, r, 0, kv_head, position);
+    const int64_t lane = position % kAttentionBlock;
+    const int64_t in_v =
+        kAttentionBlock * shape_.head_dim + lane * generic::value_stride(shape_) + d;
+    const int64_t in_k = (d ^ 1) * kAttentionBlock + lane;
+    return unit + (is_value ? in_v : in_k) * bytes_of(kv.number);
+  }
+
+  void put(int64_t position, int32_t kv_head, int32_t d, bool is_value, float x) const {
+    void* at = slot(position, kv_head, d, is_value);
+    const uint16_t code = f32_to_bf16(x);
+    if (kv.number == kBF16) {
+      std::memcpy(at, &code, 2);
+    } else {
+      std::memcpy(at, &x, 4);
+    }
+  }
+
+  float get(int64_t position, int32_t kv_head, int32_t d, bool is_value) const {
+    return ref::load<float>(slot(position, kv_head, d, is_value), kv.number, 0);
+  }
+
+  KvCache kv{};
+  std::vector<int32_t> blocks;
+
+ private:
+  ModelShape shape_;
+  bool is_ref_;
+  Memory memory_;
+};
+
+}  // namespace support
