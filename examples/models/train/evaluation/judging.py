@@ -119,7 +119,9 @@ def judge(text, check):
     good, answer = split_answer(text)
     if "calls" in check:
         calls = parse_calls(answer, check["types"])
-        return good, good and same(calls, check["calls"]), calls is not None
+        named = sum(len(c["arguments"]) for c in check["calls"])
+        once = len(PARAMETER.findall(answer)) == named  # no parameter is given twice
+        return good, good and once and same(calls, check["calls"]), calls is not None
     return good, good and judge_answer(answer, check), None
 
 
