@@ -15,6 +15,7 @@ if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(MM2_CCACHE ccache)
   if(MM2_CCACHE)
     set(CMAKE_C_COMPILER_LAUNCHER ${MM2_CCACHE})
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${MM2_CCACHE})
+    # Precompiled headers are cached as well, if ccache may trust their definitions.
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${MM2_CCACHE})
   endif()
 endif()
