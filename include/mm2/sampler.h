@@ -1,6 +1,6 @@
 /* mm2/sampler.h: from a row of logits to a token. One sampler per sequence; it knows no engine.
  *
- * The chain, in this order (switched off parts are skipped):
+ * The chain, in this order (switched off parts are skipped; a logit of -infinity is never chosen):
  *   1. edit_logits          the host's callback on a private copy; -infinity forbids a token
  *   2. ids >= n_tokens      are forbidden
  *   3. repetition_penalty   r: for tokens of the window, prompt and output: x > 0 ? x / r : x * r

@@ -1,10 +1,12 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "unit/capi/models.h"
@@ -37,9 +39,10 @@ struct Files {
   bool broken = false;
 
   explicit Files(const std::string& folder) {
-    for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
-      std::ifstream in(folder + "/" + name, std::ios::binary);
-      contents["virtual/" + std::string(name)] =
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      if (!entry.is_regular_file()) continue;
+      std::ifstream in(entry.path(), std::ios::binary);
+      contents["virtual/" + entry.path().filename().string()] =
           std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
     }
   }
@@ -151,6 +154,41 @@ TEST_CASE("capi host: a checkpoint can come from anywhere, and its files are clo
   CHECK(err.native_code == 5);
   CHECK(std::string(err.message).find("the network is down") != std::string::npos);
   CHECK(files.n_open == 0);
+}
+
+TEST_CASE("capi host: each object writes to its own log, on threads of their own") {
+  struct Lines {
+    std::string all;
+    static void write(void* self, int32_t level, const char* component, const char* text,
+                      size_t length) {
+      static_cast<Lines*>(self)->all +=
+          std::to_string(level) + " " + component + ": " + std::string(text, length) + "\n";
+    }
+  };
+  const auto load_with_total = [](const std::string& total, int32_t level, Lines& lines) {
+    Files files(std::string(MM2_TEST_DATA) + "/models/bf16");
+    std::string& index = files.contents.at("virtual/model.safetensors.index.json");
+    const size_t digits = index.find_first_of("0123456789", index.find("\"total_size\""));
+    index.replace(digits, index.find_first_not_of("0123456789", digits) - digits, total);
+    const mm2_source source = files.source();
+    const mm2_log log{sizeof(mm2_log), level, &lines, Lines::write};
+    mm2_host host = empty_host();
+    host.source = &source;
+    host.log = &log;
+    models::load(&host, "virtual", true);
+  };
+  Lines first, second, errors_only;
+  std::thread a([&] { load_with_total("111", 0, first); });
+  std::thread b([&] { load_with_total("222", MM2_LOG_TRACE, second); });
+  a.join();
+  b.join();
+  load_with_total("333", MM2_LOG_ERROR, errors_only);
+  CHECK(first.all.find("2 format: virtual") == 0);
+  CHECK(first.all.find("111") != std::string::npos);
+  CHECK(first.all.find("222") == std::string::npos);
+  CHECK(second.all.find("222") != std::string::npos);
+  CHECK(second.all.find("111") == std::string::npos);
+  CHECK(errors_only.all.empty());
 }
 
 TEST_CASE("capi host: progress reports rise to their total, and any of them can cancel") {
