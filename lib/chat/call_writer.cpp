@@ -4,16 +4,6 @@
 #include "chat/markup.h"
 
 namespace mm2::chat {
-namespace {
-
-// Of unknown tools and undeclared parameters. Constant, never written.
-const ParameterType& untyped() {
-  static const ParameterType type;
-  return type;
-}
-
-}  // namespace
-
 void CallWriter::begin(std::string_view name, EventQueue& events) {
   ++index_;
   tool_ = tools_->find(std::string(name));
@@ -36,7 +26,7 @@ void CallWriter::begin_value(std::string_view name, EventQueue& events) {
   value_.clear();
   blanks_.clear();
   run_ = 0;
-  type_ = tool_ != nullptr ? &tool_->type_of(name_) : &untyped();
+  type_ = tool_ != nullptr ? &tool_->type_of(name_) : &untyped_;
   if (!given_.insert(name_).second) {
     sink_ = Sink::ignored;
   } else if (type_->only_string()) {

@@ -45,6 +45,7 @@ class CallWriter {
   }
 
   std::shared_ptr<const ToolSchemas> tools_;
+  ParameterType untyped_;  // of the parameters of unknown tools
   const ToolSchema* tool_ = nullptr;
   int32_t index_ = -1;
   bool has_members_ = false;

@@ -1,5 +1,7 @@
 #include "chat/prompt.h"
 
+#include "text/tokenizer.h"
+
 namespace mm2::chat {
 
 void Prompt::add_markup(std::string_view token) {
@@ -23,6 +25,13 @@ Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Encode& e
     MM2_RETURN_IF_ERROR(encode(prompt.slice(segment), segment.is_markup, ids));
   }
   return ids;
+}
+
+Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Tokenizer& tokenizer) {
+  const Encode encode = [&](std::string_view text, bool parse_special, std::vector<int32_t>& ids) {
+    return tokenizer.encode(text, parse_special, &ids);
+  };
+  return encode_prompt(prompt, encode);
 }
 
 }  // namespace mm2::chat

@@ -10,6 +10,10 @@
 
 #include "base/status.h"
 
+namespace mm2 {
+class Tokenizer;
+}
+
 namespace mm2::chat {
 
 /// Bytes [begin, end) of Prompt::text. Segments tile the text; neighbours differ in `is_markup`
@@ -40,5 +44,6 @@ using Encode =
 /// The ids of a prompt: control tokens only where the template put them, so that what a user wrote
 /// can never open a turn, close one or call a tool. Fails as `encode` does.
 Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Encode& encode);
+Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Tokenizer& tokenizer);
 
 }  // namespace mm2::chat
