@@ -38,9 +38,8 @@ typedef struct mm2_logit_bias {
 
 /* Which distribution log probabilities are taken from. */
 #define MM2_LOGPROBS_RAW 0 /* softmax of the logits as handed to sample, before the chain */
-#define MM2_LOGPROBS_PROCESSED \
-  1 /* softmax after temperature (steps 1 to 6), before the filters \
-                                  */
+/* softmax after temperature (steps 1 to 6), before the filters; temperature 0 counts as 1 here */
+#define MM2_LOGPROBS_PROCESSED 1
 
 typedef struct mm2_sampler_options {
   uint32_t struct_size;
