@@ -109,12 +109,16 @@ bool Parser::leave_start(bool at_end) {
   return true;
 }
 
-// Moves scan_ to the next byte that can begin markup here.
+// Moves scan_ to the next byte that can begin markup here; two bytes rule out nearly all others.
 bool Parser::find_candidate() {
   const bool in_tags = place_ == Place::block || place_ == Place::invoke;
   const size_t from = scan_;
-  while (scan_ < buffer_.size() && buffer_[scan_] != '<' && (in_tags || buffer_[scan_] != '[')) {
-    ++scan_;
+  for (; scan_ < buffer_.size(); ++scan_) {
+    const char c = buffer_[scan_];
+    if (c != '<' && (c != '[' || in_tags)) continue;
+    if (scan_ + 1 == buffer_.size()) break;
+    const char next = buffer_[scan_ + 1];
+    if (c == '[' ? next == 'e' : next == '/' || next == 'm' || next == 'i' || next == 'p') break;
   }
   work_ += scan_ - from + 1;
   return scan_ < buffer_.size();
