@@ -7,6 +7,7 @@
 namespace mm2::kernels::generic {
 
 typedef float F32x4 __attribute__((vector_size(16)));
+typedef int32_t I32x4 __attribute__((vector_size(16)));
 typedef uint32_t U32x4 __attribute__((vector_size(16)));
 
 static inline F32x4 load4(const float* at) {
@@ -44,19 +45,20 @@ static inline Pair4 bf16_pairs(U32x4 codes) {
   return {as_f32(codes << 16), as_f32(codes & 0xFFFF0000u)};
 }
 
-/// Exact, subnormals, infinities and NaN included (see f16_to_f32).
-static inline F32x4 f16_low_half(U32x4 codes) {
-  const U32x4 sign = (codes & 0x8000u) << 16;
-  const U32x4 rest = (codes & 0x7FFFu) << 13;
-  const U32x4 special = (U32x4)(rest >= 0x0F800000u) & 0x7F800000u;
-  U32x4 scaled;
-  const F32x4 value = as_f32(rest) * 0x1p112f;
-  memcpy(&scaled, &value, 16);
-  return as_f32(sign | scaled | special);
+/// Exact, subnormals, infinities and NaN included. `codes` have the half in their upper 16 bits: an
+/// arithmetic shift puts exponent and mantissa in place and keeps the sign, then 2^112 corrects the
+/// exponent, except that of infinities and NaN.
+static inline F32x4 f16_upper_half(U32x4 codes) {
+  const U32x4 placed = (U32x4)((I32x4)codes >> 3) & 0x8FFFE000u;
+  const F32x4 value = as_f32(placed) * 0x1p112f;
+  const U32x4 special = (U32x4)((placed & 0x0F800000u) == 0x0F800000u) & 0x7F800000u;
+  U32x4 bits;
+  memcpy(&bits, &value, 16);
+  return as_f32(bits | special);
 }
 
 static inline Pair4 f16_pairs(U32x4 codes) {
-  return {f16_low_half(codes), f16_low_half(codes >> 16)};
+  return {f16_upper_half(codes << 16), f16_upper_half(codes)};
 }
 
 }  // namespace mm2::kernels::generic
