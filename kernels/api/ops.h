@@ -8,8 +8,8 @@
 // Invariance: each output row depends on its own input row alone, in an order of additions fixed by
 // the shapes: not by n_tokens, the position of the row in the batch, or the number of workers.
 //
-// Order of additions, the same in every FP32 backend but for what `attention` and `rms_norm` of the
-// reference add in plain ascending order:
+// Order of additions, the same in every FP32 backend; the reference keeps it in products and experts,
+// adds the rest in plain ascending order and calls the C library:
 //   products with weights: one chain from +0 for each output; pairs of k ascending, in a pair the odd
 //     k first (what vdpbf16ps does); each product is rounded to Real, then added. Of two 16-bit
 //     numbers it is exact, so a fused multiply-add gives the same bits.
