@@ -20,11 +20,10 @@ Status unsupported(const std::string& field, const Json& value, std::string_view
   return error(Code::unsupported, field, ": ", shown(value), " is not supported; known: ", known);
 }
 
-// Missing members count as null.
-const Json& member(const Json& object, const char* name) {
-  static const Json kNull;
+// Missing members count as null. A copy: these objects are small, and a null to refer to would be a static.
+Json member(const Json& object, const char* name) {
   const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
+  return found == object.end() ? Json() : *found;
 }
 
 bool is_type(const Json& value, const char* type) {
