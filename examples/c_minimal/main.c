@@ -1,6 +1,6 @@
 /* The C ABI in one page: load a model, tokenize a prompt, generate greedily, print.
  *
- *   c_minimal examples/models/mm2-tiny "one, two, three," */
+ *   c_minimal examples/models/mm2-tiny "The capital of Japan is" */
 #include <mm2/mm2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static void check(mm2_status status, const char* doing) {
 
 int main(int argc, char** argv) {
   const char* path = argc > 1 ? argv[1] : "examples/models/mm2-tiny";
-  const char* prompt = argc > 2 ? argv[2] : "one, two, three,";
+  const char* prompt = argc > 2 ? argv[2] : "The capital of Japan is";
   size_t prompt_length = 0;
   while (prompt[prompt_length] != '\0') ++prompt_length;
 

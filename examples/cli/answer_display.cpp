@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "json_io.h"
 
 namespace cli {
@@ -9,6 +11,8 @@ namespace {
 
 constexpr const char* kDim = "\033[2m";
 constexpr const char* kNormal = "\033[0m";
+
+constexpr size_t kLongPrompt = 1024;  // tokens that take long enough to say so
 
 }  // namespace
 
@@ -21,8 +25,21 @@ AnswerDisplay::AnswerDisplay(bool silent, bool show_reasoning)
   }
 }
 
+void AnswerDisplay::show_prompt(size_t n_done, size_t n_tokens) {
+  if (silent_ || n_tokens < kLongPrompt || !isatty(STDERR_FILENO)) return;
+  std::fprintf(stderr, "\r%s[reading %zu of %zu tokens]%s\033[K", kDim, n_done, n_tokens, kNormal);
+  std::fflush(stderr);
+  prompt_shown_ = true;
+}
+
+void AnswerDisplay::hide_prompt() {
+  if (prompt_shown_) std::fputs("\r\033[K", stderr);
+  prompt_shown_ = false;
+}
+
 void AnswerDisplay::show(const mm2_event& event, std::string_view data) {
   if (silent_) return;
+  hide_prompt();
   if (event.kind == MM2_EVENT_REASONING) {
     if (reasoning_to_ == nullptr) return;
     enter_reasoning();
@@ -48,7 +65,7 @@ void AnswerDisplay::show(const mm2_event& event, std::string_view data) {
       write(data);
       break;
     case MM2_EVENT_CALL_END:
-      write(event.incomplete ? "\n" : "}\n");
+      write("}\n");
       skip_newlines_ = true;
       break;
     default:
@@ -58,6 +75,7 @@ void AnswerDisplay::show(const mm2_event& event, std::string_view data) {
 
 void AnswerDisplay::finish() {
   if (silent_) return;
+  hide_prompt();
   leave_reasoning();
   if (line_open_) write("\n");
 }

@@ -17,11 +17,14 @@ class AnswerDisplay {
   /// silent: shows nothing. show_reasoning: standard output gets the reasoning in any case.
   AnswerDisplay(bool silent, bool show_reasoning);
 
+  /// Tells on a terminal how far a long prompt has been read; what comes next takes its place.
+  void show_prompt(size_t n_done, size_t n_tokens);
   void show(const mm2_event& event, std::string_view data);
   /// Ends the line and puts colours back, also after an interruption.
   void finish();
 
  private:
+  void hide_prompt();
   void enter_reasoning();
   void leave_reasoning();
   void write(std::string_view text);
@@ -29,6 +32,7 @@ class AnswerDisplay {
   bool silent_, dims_;
   std::FILE* reasoning_to_;  // null: nowhere
   bool in_reasoning_ = false, line_open_ = false, wrote_answer_ = false, skip_newlines_ = false;
+  bool prompt_shown_ = false;
 };
 
 }  // namespace cli

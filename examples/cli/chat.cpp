@@ -49,11 +49,11 @@ std::string stats_line(const Answer& answer, const Sequence& sequence) {
 
 Json answer_json(const Answer& answer) {
   Json calls = Json::array();
-  for (const ToolCall& call : answer.calls) {
+  for (const ToolCall& call : answer.output.calls) {
     calls.push_back({{"name", call.name}, {"arguments", call.arguments}});
   }
-  return {{"reasoning", answer.reasoning},
-          {"content", answer.content},
+  return {{"reasoning", answer.output.reasoning},
+          {"content", answer.output.content},
           {"tool_calls", calls},
           {"finish_reason", stop_name(answer.generation.stop)},
           {"usage",
@@ -91,7 +91,8 @@ class ChatLoop {
     AnswerDisplay display(options_.json, options_.show_reasoning);
     try {
       last_ = conversation_.answer(
-          [&display](const mm2_event& event, std::string_view data) { display.show(event, data); });
+          [&](const mm2_event& event, std::string_view data) { display.show(event, data); },
+          [&](size_t n_done, size_t n_tokens) { display.show_prompt(n_done, n_tokens); });
     } catch (const Failure& failure) {
       display.finish();
       if (!editor_.interactive() || options_.once) throw;
@@ -115,9 +116,9 @@ class ChatLoop {
   ExitCode answer_and_ask_tools() {
     for (;;) {
       const ExitCode result = answer_once();
-      if (result != kOk || last_.calls.empty() || !editor_.interactive()) return result;
+      if (result != kOk || last_.output.calls.empty() || !editor_.interactive()) return result;
       std::vector<std::string> results;
-      for (const ToolCall& call : last_.calls) {
+      for (const ToolCall& call : last_.output.calls) {
         const auto line = editor_.read("result of " + call.name + "> ");
         clear_interrupt();
         if (!line || line->empty()) return result;

@@ -7,31 +7,6 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-void collect(Answer& answer, const mm2_event& event, std::string_view data) {
-  switch (event.kind) {
-    case MM2_EVENT_REASONING:
-      answer.reasoning += data;
-      break;
-    case MM2_EVENT_TEXT:
-      answer.content += data;
-      break;
-    case MM2_EVENT_CALL_BEGIN:
-      answer.calls.push_back({std::string(data), ""});
-      break;
-    case MM2_EVENT_CALL_ARGUMENTS:
-      answer.calls.back().arguments += data;
-      break;
-    case MM2_EVENT_CALL_END:
-      if (event.incomplete) answer.calls.pop_back();
-      break;
-    case MM2_EVENT_FINISH:
-      answer.incomplete = event.incomplete != 0;
-      break;
-    default:
-      break;
-  }
-}
-
 }  // namespace
 
 void Conversation::add_user(const std::string& text) {
@@ -42,13 +17,14 @@ void Conversation::add_tool_result(const std::string& text) {
   messages_.push_back({{"role", "tool"}, {"content", text}});
 }
 
-Answer Conversation::answer(const OutputParser::OnEvent& on_event) {
+Answer Conversation::answer(const OutputParser::OnEvent& on_event,
+                            const Sequence::BeforeStep& before_prompt_step) {
   n_settled_ = std::min(n_settled_, messages_.size());
   Json before = messages_;
   before.erase(before.begin() + static_cast<ptrdiff_t>(n_settled_), before.end());
   try {
-    Answer answer = generate_answer(on_event);
-    if (answer.content.empty() && answer.calls.empty()) {
+    Answer answer = generate_answer(on_event, before_prompt_step);
+    if (answer.output.content.empty() && answer.output.calls.empty()) {
       messages_ = std::move(before);
     } else {
       add_answer(answer);
@@ -61,14 +37,15 @@ Answer Conversation::answer(const OutputParser::OnEvent& on_event) {
   }
 }
 
-Answer Conversation::generate_answer(const OutputParser::OnEvent& on_event) {
+Answer Conversation::generate_answer(const OutputParser::OnEvent& on_event,
+                                     const Sequence::BeforeStep& before_prompt_step) {
   const Prompt prompt = render();
   Answer answer;
   answer.prompt_tokens = prompt.ids.size();
   OutputParser parser(MM2_PARSER_MINIMAX_M2, prompt.starts_in_think,
                       tools_.is_array() ? to_text(tools_) : "",
                       [&](const mm2_event& event, std::string_view data) {
-                        collect(answer, event, data);
+                        answer.output.add(event, data);
                         on_event(event, data);
                       });
   const auto stream =
@@ -80,6 +57,7 @@ Answer Conversation::generate_answer(const OutputParser::OnEvent& on_event) {
   request.sampling = model_.sampling;
   request.stop_ids = model_.stop_ids;
   request.tokenizer = model_.tokenizer;
+  request.before_prompt_step = before_prompt_step;
   answer.generation = generate(*model_.sequence, request, [&](int32_t id) {
     call("detokenizing", mm2_detokenizer_push, stream.get(), id, piece.get());
     parser.push(piece.text());
@@ -114,9 +92,9 @@ Conversation::Prompt Conversation::render() const {
 }
 
 void Conversation::add_answer(const Answer& answer) {
-  Json message = {{"role", "assistant"}, {"content", answer.content}};
-  if (!answer.reasoning.empty()) message["reasoning_content"] = answer.reasoning;
-  for (const ToolCall& call : answer.calls) {
+  Json message = {{"role", "assistant"}, {"content", answer.output.content}};
+  if (!answer.output.reasoning.empty()) message["reasoning_content"] = answer.output.reasoning;
+  for (const ToolCall& call : answer.output.calls) {
     const Json function = {{"name", call.name},
                            {"arguments", parse_json(call.arguments, "reading a tool call")}};
     message["tool_calls"].push_back({{"type", "function"}, {"function", function}});

@@ -10,14 +10,8 @@
 
 namespace cli {
 
-struct ToolCall {
-  std::string name, arguments;  // arguments: a JSON object as text
-};
-
 struct Answer {
-  std::string reasoning, content;
-  std::vector<ToolCall> calls;
-  bool incomplete = false;  // broke off inside a tool call
+  ParsedOutput output;
   size_t prompt_tokens = 0;
   GenerationResult generation;
 };
@@ -47,10 +41,12 @@ class Conversation {
   void add_user(const std::string& text);
   void add_tool_result(const std::string& text);
 
-  /// Lets the model answer the history; events arrive as they are understood. A complete or broken
+  /// Lets the model answer the history; before_prompt_step as of Sequence::set, events arrive as they
+  /// are understood. A complete or broken
   /// off answer enters the history. When nothing came but (part of) reasoning, or on failure, the
   /// messages since the last answer are taken back, so that the question can be asked again.
-  Answer answer(const OutputParser::OnEvent& on_event);
+  Answer answer(const OutputParser::OnEvent& on_event,
+                const Sequence::BeforeStep& before_prompt_step);
 
  private:
   struct Prompt {
@@ -58,7 +54,8 @@ class Conversation {
     bool starts_in_think = false;
   };
   Prompt render() const;
-  Answer generate_answer(const OutputParser::OnEvent& on_event);
+  Answer generate_answer(const OutputParser::OnEvent& on_event,
+                         const Sequence::BeforeStep& before_prompt_step);
   void add_answer(const Answer& answer);
 
   ChatModel model_;

@@ -16,8 +16,13 @@ std::string one_line(const std::string& text) {
   return line;
 }
 
-std::string wording(mm2_status status, const mm2_error& error) {
-  if (error.message[0] != '\0') return error.message;
+/// The library may begin with what it was doing, in the same words.
+std::string wording(mm2_status status, const std::string& doing, const mm2_error& error) {
+  const std::string message = error.message;
+  if (message.compare(0, doing.size() + 2, doing + ": ") == 0) {
+    return message.substr(doing.size() + 2);
+  }
+  if (!message.empty()) return message;
   return std::string("the library said ") + mm2_status_name(status);
 }
 
@@ -27,7 +32,7 @@ Failure::Failure(ExitCode exit_code, const std::string& doing, const std::string
     : std::runtime_error(one_line(doing + ": " + wrong)), exit_code_(exit_code), wrong_(wrong) {}
 
 Failure::Failure(mm2_status status, const std::string& doing, const mm2_error& error)
-    : Failure(exit_code_of(status), doing, wording(status, error)) {
+    : Failure(exit_code_of(status), doing, wording(status, doing, error)) {
   status_ = status;
 }
 

@@ -130,7 +130,7 @@ void add_generate(Program& program) {
   const auto options = std::make_shared<GenerateOptions>();
   CLI::App* verb = program.add_verb(
       "generate", "Raw completion of a text or of token ids",
-      "mm2 generate examples/models/mm2-tiny --prompt 'one, two, three,' --greedy");
+      "mm2 generate examples/models/mm2-tiny --prompt 'The capital of Japan is' --greedy");
   add_model(verb, options->model);
   CLI::Option_group* prompt = verb->add_option_group("Prompt", "exactly one of them");
   prompt->add_option("--prompt", options->prompt, "the text")->type_name("TEXT");

@@ -23,7 +23,7 @@ void run(Sequence& sequence, const GenerationRequest& request,
   const auto sampler = make<Sampler>("making a sampler", mm2_sampler_create, &request.sampling,
                                      sequence.info().n_vocab);
   auto begin = Clock::now();
-  std::span<const float> logits = sequence.set(request.prompt);
+  std::span<const float> logits = sequence.set(request.prompt, request.before_prompt_step);
   result.prefill_seconds = seconds_since(begin);
   result.n_reused = sequence.n_reused();
   call("starting the sampler", mm2_sampler_accept_prompt, sampler.get(), request.prompt.data(),

@@ -17,6 +17,7 @@ struct GenerationRequest {
   mm2_sampler_options sampling{};
   TokenIds stop_ids;
   const mm2_tokenizer* tokenizer = nullptr;  // for its stop ids; may be null
+  Sequence::BeforeStep before_prompt_step;   // may be empty
 };
 
 struct GenerationResult {

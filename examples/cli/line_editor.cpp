@@ -4,11 +4,18 @@
 
 #include <clocale>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #ifdef MM2_CLI_HAS_LIBEDIT
 #include <histedit.h>
+#include <poll.h>
+
+#include <cerrno>
+#include <cwchar>
 #endif
+
+#include "interrupt.h"
 
 namespace cli {
 
@@ -26,15 +33,38 @@ struct LineEditor::State {
     return static_cast<State*>(self)->prompt.data();
   }
 
+  /// One key. It looks at the time between two keys whether Ctrl-C was pressed: a plain read would
+  /// miss one that comes just before it.
+  static int read_character(EditLine*, wchar_t* character) {
+    std::mbstate_t state{};
+    for (;;) {
+      pollfd input = {STDIN_FILENO, POLLIN, 0};
+      const int n_ready = poll(&input, 1, 100);
+      if (interrupted()) return -1;
+      if (n_ready == 0 || (n_ready < 0 && errno == EINTR)) continue;
+      char byte = 0;
+      const ssize_t n = ::read(STDIN_FILENO, &byte, 1);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return static_cast<int>(n);
+      const size_t used = std::mbrtowc(character, &byte, 1, &state);
+      if (used == static_cast<size_t>(-2)) continue;  // a character of several bytes goes on
+      if (used != static_cast<size_t>(-1)) return 1;
+      state = {};  // no character: skipped
+    }
+  }
+
   State() {
-    std::setlocale(LC_CTYPE, "");  // so that a character of several bytes is one to the cursor
+    // So that a character of several bytes is one to the cursor.
+    if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) {
+      std::setlocale(LC_CTYPE, "C.UTF-8");
+    }
     edit = el_init("mm2", stdin, stdout, stderr);
     history = history_init();
     history_w(history, event);
     el_set(edit, EL_CLIENTDATA, this);
     el_set(edit, EL_PROMPT, &State::prompt_of);
     el_set(edit, EL_EDITOR, "emacs");
-    el_set(edit, EL_SIGNAL, 1);  // the terminal is put back in order when Ctrl-C ends the line
+    el_set(edit, EL_GETCFN, &State::read_character);
     el_set(edit, EL_HIST, ::history, history);
     el_set(edit, EL_BIND, "\033[1~", "ed-move-to-beg", nullptr);
     el_set(edit, EL_BIND, "\033[4~", "ed-move-to-end", nullptr);
@@ -49,6 +79,7 @@ struct LineEditor::State {
   }
 
   std::optional<std::string> read() {
+    el_resize(edit);
     int length = 0;
     const char* line = el_gets(edit, &length);
     if (line == nullptr || length <= 0) return std::nullopt;

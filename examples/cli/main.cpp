@@ -7,6 +7,20 @@
 namespace cli {
 namespace {
 
+/// Verbs that the contract of the program names and that a later version will have.
+const char* const kLaterVerbs[] = {"serve",       "jinja",         "convert",        "quantize",
+                                   "repack",      "merge",         "forensics",      "calibrate",
+                                   "prune",       "match-experts", "delete-experts", "kv-scales",
+                                   "to-megatron", "from-megatron", "shard-plan",     "reshard",
+                                   "roundtrip",   "manifest",      "resume",         "tensor"};
+
+std::string unknown_verb(const std::string& name) {
+  for (const char* later : kLaterVerbs) {
+    if (name == later) return "this version does not have the verb '" + name + "' yet";
+  }
+  return "there is no verb '" + name + "'; `mm2 --help` lists all of them";
+}
+
 int complain(const std::string& line, ExitCode exit_code) {
   std::fflush(stdout);
   std::fprintf(stderr, "mm2: %s\n", line.c_str());
@@ -47,8 +61,7 @@ int Program::run(int argc, char** argv) {
   const std::string reading = "reading the command line: ";
   try {
     if (argc > 1 && argv[1][0] != '-' && !has_verb(argv[1])) {
-      return complain(
-          reading + "there is no verb '" + argv[1] + "'; `mm2 --help` lists all of them", kUsage);
+      return complain(reading + unknown_verb(argv[1]), kUsage);
     }
     app_.parse(argc, argv);
     if (!action_) return complain(reading + "a verb is missing; `mm2 --help` lists them", kUsage);

@@ -2,6 +2,33 @@
 
 namespace cli {
 
+void ParsedOutput::add(const mm2_event& event, std::string_view data) {
+  switch (event.kind) {
+    case MM2_EVENT_REASONING:
+      reasoning += data;
+      break;
+    case MM2_EVENT_TEXT:
+      content += data;
+      break;
+    case MM2_EVENT_CALL_BEGIN:
+      calls.push_back({std::string(data), ""});
+      break;
+    case MM2_EVENT_CALL_ARGUMENTS:
+      calls.back().arguments += data;
+      break;
+    case MM2_EVENT_CALL_END:
+      n_ended_ = calls.size();
+      return;
+    case MM2_EVENT_FINISH:
+      calls.resize(n_ended_);
+      incomplete = event.incomplete != 0;
+      return;
+    default:
+      return;
+  }
+  ++n_deltas;
+}
+
 OutputParser::OutputParser(int32_t mode, bool starts_in_think, const std::string& tools_json,
                            OnEvent on_event)
     : on_event_(std::move(on_event)) {

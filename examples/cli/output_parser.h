@@ -9,6 +9,23 @@
 
 namespace cli {
 
+struct ToolCall {
+  std::string name, arguments;  // arguments: a JSON object as text
+};
+
+/// Events joined to the whole.
+struct ParsedOutput {
+  std::string reasoning, content;
+  std::vector<ToolCall> calls;
+  bool incomplete = false;  // it broke off inside a tool block; an unfinished call is dropped
+  int64_t n_deltas = 0;     // pieces that a client would have seen arrive
+
+  void add(const mm2_event& event, std::string_view data);
+
+ private:
+  size_t n_ended_ = 0;  // calls that are complete
+};
+
 class OutputParser {
  public:
   using OnEvent = std::function<void(const mm2_event& event, std::string_view data)>;

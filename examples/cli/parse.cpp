@@ -17,58 +17,23 @@ struct ParseOptions {
 int32_t mode_of(const std::string& name) {
   if (name == "minimax_m2") return MM2_PARSER_MINIMAX_M2;
   if (name == "minimax_m2_append_think") return MM2_PARSER_MINIMAX_M2_APPEND_THINK;
-  throw Failure(kInvalidInput, "reading mode",
-                "'" + name + "' is none of minimax_m2, minimax_m2_append_think");
+  if (name == "minimax_m2_optthink") return MM2_PARSER_MINIMAX_M2_OPTTHINK;
+  throw Failure(
+      kInvalidInput, "reading mode",
+      "'" + name + "' is none of minimax_m2, minimax_m2_append_think, minimax_m2_optthink");
 }
 
-/// Joins events to the whole answer and counts those that a client would have seen arrive.
-struct Answer {
-  std::string reasoning, content;
-  struct Call {
-    std::string name, arguments;
-  };
-  std::vector<Call> calls;
-  bool incomplete = false;
-  int64_t deltas = 0;
-
-  void add(const mm2_event& event, std::string_view data) {
-    switch (event.kind) {
-      case MM2_EVENT_REASONING:
-        reasoning += data;
-        break;
-      case MM2_EVENT_TEXT:
-        content += data;
-        break;
-      case MM2_EVENT_CALL_BEGIN:
-        calls.push_back({std::string(data), ""});
-        break;
-      case MM2_EVENT_CALL_ARGUMENTS:
-        calls.back().arguments += data;
-        break;
-      case MM2_EVENT_CALL_END:
-        if (event.incomplete) calls.pop_back();
-        return;
-      case MM2_EVENT_FINISH:
-        incomplete = event.incomplete != 0;
-        return;
-      default:
-        return;
-    }
-    ++deltas;
+Json output_json(const ParsedOutput& output) {
+  Json calls = Json::array();
+  for (const ToolCall& call : output.calls) {
+    calls.push_back({{"name", call.name}, {"arguments", call.arguments}});
   }
-
-  Json json() const {
-    Json listed = Json::array();
-    for (const Call& call : calls) {
-      listed.push_back({{"name", call.name}, {"arguments", call.arguments}});
-    }
-    return {{"reasoning", reasoning},
-            {"content", content},
-            {"tool_calls", listed},
-            {"incomplete", incomplete},
-            {"deltas", deltas}};
-  }
-};
+  return {{"reasoning", output.reasoning},
+          {"content", output.content},
+          {"tool_calls", calls},
+          {"incomplete", output.incomplete},
+          {"deltas", output.n_deltas}};
+}
 
 /// The output as it arrives: pieces of `every` bytes, the given chunks, or all at once.
 std::vector<std::string> pieces_of(const Json& request) {
@@ -93,17 +58,17 @@ std::vector<std::string> pieces_of(const Json& request) {
 Json parse_line(const std::string& line) {
   const Json request = parse_json(line, "reading the line");
   const Json tools = request.value("tools", Json());
-  Answer answer;
+  ParsedOutput answer;
   OutputParser parser(
       mode_of(request.value("mode", "minimax_m2")), request.value("starts_in_think", false),
       tools.is_null() ? "" : to_text(tools),
       [&answer](const mm2_event& event, std::string_view data) { answer.add(event, data); });
   for (const std::string& piece : pieces_of(request)) parser.push(piece);
   parser.finish();
-  return answer.json();
+  return output_json(answer);
 }
 
-void print_for_person(const Answer& answer) {
+void print_for_person(const ParsedOutput& answer) {
   if (!answer.reasoning.empty()) std::printf("reasoning:\n%s\n\n", answer.reasoning.c_str());
   if (!answer.content.empty()) std::printf("content:\n%s\n\n", answer.content.c_str());
   for (const auto& call : answer.calls) {
@@ -115,7 +80,7 @@ void print_for_person(const Answer& answer) {
 ExitCode run_parse(const ParseOptions& options) {
   if (options.json_lines) return run_json_lines(parse_line);
   const std::string tools = options.tools_file.empty() ? "" : read_file(options.tools_file);
-  Answer answer;
+  ParsedOutput answer;
   OutputParser parser(
       mode_of(options.mode), options.starts_in_think, tools,
       [&answer](const mm2_event& event, std::string_view data) { answer.add(event, data); });
@@ -139,7 +104,8 @@ void add_parse(Program& program) {
                  "the prompt ended inside the reasoning block");
   verb->add_option("--tools", options->tools_file, "file with a JSON array of tool definitions")
       ->type_name("FILE");
-  verb->add_option("--mode", options->mode, "minimax_m2 or minimax_m2_append_think");
+  verb->add_option("--mode", options->mode,
+                   "minimax_m2, minimax_m2_append_think or minimax_m2_optthink");
   program.on_run(verb, [options] { return run_parse(*options); });
 }
 

@@ -85,7 +85,7 @@ void Sequence::require_room(size_t n_tokens, const std::string& doing) const {
                     std::to_string(room) + (pool_is_small ? " (see --kv-tokens)" : ""));
 }
 
-std::span<const float> Sequence::set(const TokenIds& ids) {
+std::span<const float> Sequence::set(const TokenIds& ids, const BeforeStep& before_step) {
   if (ids.empty()) throw Failure(kInvalidInput, "reading the prompt", "it holds no token");
   require_room(ids.size(), "reading the prompt");
   const size_t n_common =
@@ -100,6 +100,7 @@ std::span<const float> Sequence::set(const TokenIds& ids) {
   std::span<const float> logits;
   const auto max_step = static_cast<size_t>(info_.max_tokens_per_step);
   while (held_.size() < ids.size()) {
+    if (before_step) before_step(held_.size(), ids.size());
     const size_t begin = held_.size(), n = std::min(max_step, ids.size() - begin);
     logits = step({ids.data() + begin, n}, begin + n == ids.size() ? 1 : 0);
   }

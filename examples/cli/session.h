@@ -1,6 +1,7 @@
 // A model, an engine and one sequence on it: what every verb that computes logits stands on.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 
@@ -33,8 +34,10 @@ class Sequence {
   /// Makes the sequence hold `ids`, keeping the longest common prefix that it already holds.
   /// Returns the logits [n_vocab] after the last token, valid until the next call.
   ///
-  /// Ctrl-C throws Failure with status MM2_CANCELLED; what was computed until then stays usable.
-  std::span<const float> set(const TokenIds& ids);
+  /// before_step is told before every step how many tokens are there. Ctrl-C throws Failure with
+  /// status MM2_CANCELLED; what was computed until then stays usable.
+  using BeforeStep = std::function<void(size_t n_done, size_t n_tokens)>;
+  std::span<const float> set(const TokenIds& ids, const BeforeStep& before_step = nullptr);
   /// Appends one token.
   std::span<const float> append(int32_t id);
   /// Appends ids in one step and returns logits [n_outputs, n_vocab] of the last of them.

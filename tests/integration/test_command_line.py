@@ -1,6 +1,7 @@
 """Claims about the command line itself."""
 import json
 import os
+import subprocess
 import tempfile
 import unittest
 
@@ -20,6 +21,9 @@ class CommandLine(program.ProgramTest):
 
     def test_an_unknown_verb_is_a_usage_error(self):
         self.assert_fails(program.run("transmogrify"), program.USAGE, "transmogrify")
+
+    def test_a_verb_of_a_later_version_is_refused_by_name(self):
+        self.assert_fails(program.run("quantize", program.TINY), program.USAGE, "quantize", "yet")
 
     def test_no_verb_is_a_usage_error(self):
         self.assert_fails(program.run(), program.USAGE, "verb")
@@ -58,7 +62,8 @@ class CommandLine(program.ProgramTest):
             with open(os.path.join(repo, "refs", "main"), "w") as file:
                 file.write("abc123")
             text = "Hello"
-            for variables in ({"HF_HUB_CACHE": cache}, ):
+            os.symlink(cache, os.path.join(cache, "hub"))
+            for variables in ({"HF_HUB_CACHE": cache}, {"HF_HUB_CACHE": "", "HF_HOME": cache}):
                 done = program.run("tokenize", "someone/tiny", text=text, env={**os.environ, **variables})
                 self.assertEqual(self.assert_succeeds(done), self.assert_succeeds(program.run("tokenize", program.TINY, text=text)))
             done = program.run("tokenize", "someone/else", env={**os.environ, "HF_HUB_CACHE": cache})
@@ -72,7 +77,6 @@ class CommandLine(program.ProgramTest):
 
     def test_standard_output_that_is_full_is_no_success(self):
         with open("/dev/full", "w") as full:
-            import subprocess
             done = subprocess.run([program.PROGRAM, "version"], stdout=full, stderr=subprocess.PIPE, timeout=60)
         self.assert_fails(done, program.RESOURCES, "standard output")
 

@@ -26,7 +26,7 @@ class Errors(program.ProgramTest):
         return program.run("logits", model, "--out", self.out, *arguments, **options)
 
     def test_a_folder_that_is_no_checkpoint(self):
-        self.assert_fails(self.logits(self.folder, "--ids", "1"), program.INVALID_INPUT, "config.json")
+        self.assert_fails(self.logits(self.folder, "--ids", "1"), program.INVALID_INPUT, self.folder, "model.safetensors")
 
     def test_a_model_that_does_not_exist(self):
         self.assert_fails(self.logits("no-such-folder", "--ids", "1"), program.INVALID_INPUT, "no-such-folder")
