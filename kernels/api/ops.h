@@ -8,14 +8,14 @@
 // Invariance: each output row depends on its own input row alone, in an order of additions fixed by
 // the shapes: not by n_tokens, the position of the row in the batch, or the number of workers.
 //
-// Order of additions, the same in every FP32 backend; the reference keeps it in products and experts,
-// adds the rest in plain ascending order and calls the C library:
-//   products with weights: one chain from +0 for each output; pairs of k ascending, in a pair the odd
-//     k first (what vdpbf16ps does); each product is rounded to Real, then added. Of two 16-bit
+// Order of additions, the same in every FP32 backend; the reference keeps it in products and
+// experts, adds the rest in plain ascending order and calls the C library:
+//   products with weights: one chain from +0 for each output; pairs of k ascending, in a pair the
+//     odd k first (what vdpbf16ps does); each product is rounded to Real, then added. Of two 16-bit
 //     numbers it is exact, so a fused multiply-add gives the same bits.
 //   experts: a sum from +0, ids ascending, sum += weight * down; then h += sum
-//   rms_norm: squares in 16 lanes (element i in lane i mod 16, ascending), then lane i + lane i + 8,
-//     i + 4, i + 2, i + 1
+//   rms_norm: squares in 16 lanes (element i in lane i mod 16, ascending), then the lanes in
+//     halves: i and i + 8, i and i + 4, i and i + 2, 0 and 1
 //   attention: kernels/cpu/generic/attention.cpp says it in its first lines
 //   exp, sine, cosine: of additions and multiplications alone, never the C library's
 #pragma once

@@ -7,7 +7,7 @@ namespace mm2::kernels::ref {
 template <typename Real>
 Real dot_row(const Matrix& w, int64_t row, const Real* x) {
   return with_row<Real>(w, row, [&](auto weight) {
-    // One addition per turn, not two: g++ 12.2 vectorises a sum of a[k + 1] + a[k] over pairs wrongly.
+    // One addition per turn, not two: g++ 12.2 vectorises an ordered sum of a[k + 1], a[k] wrongly.
     const int64_t n_paired = w.n_in / 2 * 2;
     Real sum = 0;
     for (int64_t k = 0; k < n_paired; ++k) sum += weight(k ^ 1) * x[k ^ 1];

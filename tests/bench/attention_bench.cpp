@@ -58,8 +58,8 @@ void measure_generic(Team& team, Probe& probe, int32_t number, const char* name,
   print(name, figures, "GFLOP/s");
 }
 
-// softmax(q k^T) v of whole matrices, a head per task; the causal part of a chunk is not skipped, so
-// it counts all positions as useful only for one token.
+// softmax(q k^T) v of whole matrices, a head per task. It computes what a causal mask would leave
+// out, which does not count as work done.
 void measure_eigen(Team& team, Probe& probe, const char* name, int32_t context, int32_t n_tokens) {
   const ModelShape s = m2_shape();
   std::vector<EigenMatrix> k, v, q, y;

@@ -121,8 +121,8 @@ struct Figures {
   int kept, all;
 };
 
-/// Runs `work` (`amount` units of 10^9, bytes or operations) between two probes, n times; medians of
-/// the repetitions whose probes agree within 10 %, or of all where fewer than five do.
+/// Runs `work` (`amount` units of 10^9, bytes or operations) between two probes, n times; medians
+/// of the repetitions whose probes agree within 10 %, or of all where fewer than five do.
 template <typename ProbeF, typename Work>
 Figures measure(int n, double amount, ProbeF probe, Work work) {
   struct Sample {

@@ -1,4 +1,4 @@
-// Matrices for benchmarks of products: the same numbers packed for the kernels and in Eigen's hands.
+// Matrices for benchmarks of products, packed for the kernels, and plain ones for Eigen.
 #pragma once
 
 #include <Eigen/Dense>

@@ -87,8 +87,8 @@ TEST_CASE("router: generic and reference select alike; weights differ by roundin
   const auto x = random.vector(130 * s.hidden);
   const Routed a = run(*reference_backend(), s, gate, bias, x);
   const Routed b = run(*generic_backend(), s, gate, bias, x, 2);
-  // The logits have the same bits; only exp differs, by 2e-7 of itself. A selection can turn on that
-  // where two scores are as close; here none are.
+  // The logits have the same bits; only exp differs, by 2e-7 of itself. A selection can turn on
+  // that where two scores are as close; here none are.
   CHECK(a.ids == b.ids);
   for (size_t i = 0; i < a.weights.size(); ++i) {
     CHECK(std::abs(a.weights[i] - b.weights[i]) <= 2e-6f * a.weights[i]);

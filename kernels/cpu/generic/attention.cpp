@@ -1,6 +1,7 @@
 // Attention over blocks of 64 absolute positions, ascending. For each query (a head of a token):
 //   score[p] = (sum over pairs of components, odd first) * (1 / sqrt(head_dim))
-//   greatest' = max(greatest, scores), fade = exp(greatest - greatest'), e[p] = exp(score[p] - greatest')
+//   greatest' = max(greatest, scores)
+//   fade = exp(greatest - greatest'), e[p] = exp(score[p] - greatest')
 //   total = total * fade + sum of e (position p in lane p mod 16, ascending; lanes in halves)
 //   y = y * fade + e[p] v[p], p ascending
 // and y / total at the end. Positions after the query's own are not touched by any arithmetic that

@@ -1,5 +1,5 @@
-// (token, expert) pairs sorted by expert; then gate, up and SiLU for each pair, by expert; then down
-// and the weighted sum, by rows of the output, experts ascending.
+// (token, expert) pairs sorted by expert; then gate, up and SiLU for each pair, by expert; then
+// down and the weighted sum, by rows of the output, experts ascending.
 #include "kernels/api/parallel.h"
 #include "kernels/cpu/generic/generic.h"
 #include "kernels/cpu/generic/math.h"

@@ -2,7 +2,7 @@
 //
 // Weights: blocks of 64 rows, one after the other. Lanes are rows; K runs in pairs, padded with
 // zeros to an even length, and so are the rows to a multiple of 64.
-//   kBF16, kF16: for each pair, 64 dwords; dword i = (K even in the low word, K odd in the high) of row i
+//   kBF16, kF16: for each pair, 64 dwords; dword i of row i: K even low, K odd high
 //   kF32:        for each pair, 64 floats of K even, then 64 of K odd
 //
 // Activations: rows of floats, already rounded as the caller asked, at a distance of

@@ -6,7 +6,7 @@
 
 namespace mm2::kernels::generic {
 
-/// e^x: 2^n e^r, n = round(x log2 e), |r| <= ln(2) / 2. 0 below -104, infinite above 89, NaN of NaN.
+/// e^x: 2^n e^r, n = round(x log2 e), |r| <= ln(2) / 2. 0 below -104, inf above 89, NaN of NaN.
 static inline float exp_f32(float x) {
   constexpr float kLog2E = 1.44269504f;
   constexpr float kLn2High = 0.693359375f;  // 9 bits: n times it is exact

@@ -1,5 +1,5 @@
-// Powers, sine and cosine in FP64 of additions and multiplications alone: the angles of the rotation
-// have the same bits on every machine, which those of the C library do not promise.
+// Powers, sine and cosine in FP64 of additions and multiplications alone: the angles of the
+// rotation have the same bits on every machine, which those of the C library do not promise.
 #pragma once
 
 #include <cmath>
@@ -36,7 +36,7 @@ struct SinCos {
   double sin, cos;
 };
 
-/// For 0 <= x < 2^20 pi: x - n pi/2 with pi/2 in three parts, then the Taylor series at |r| <= pi/4.
+/// For 0 <= x < 2^20 pi: x - n pi/2 with pi/2 in three parts, then Taylor series, |r| <= pi/4.
 static inline SinCos sin_cos_f64(double x) {
   constexpr double kHigh = 1.5707963267341256, kMiddle = 6.077100506303966e-11,
                    kLow = 2.0222662487959506e-21;  // 33, 33 and 53 bits
