@@ -185,6 +185,18 @@ def links_lead_somewhere(root):
     return wrong
 
 
+def test_names_survive_ctest(root):
+    """CMake reads a bracket or semicolon in a list of names as structure, and tests get lost without a word."""
+    wrong = []
+    for name in files(root):
+        if name.startswith("tests/") and name.endswith(".cpp"):
+            text = read(root, name)
+            for match in re.finditer(r'TEST_CASE\(\s*((?:"(?:\\.|[^"\\])*"\s*)+)', text):
+                if re.search(r"[\[\];]", match[1]):
+                    wrong.append(f"{name}:{line_of(text, match.start())}: the name {match[1].strip()} holds one of [ ] ;")
+    return wrong
+
+
 ALL = {
     "includes": includes_follow_the_table,
     "builds": builds_follow_the_table,
@@ -194,4 +206,5 @@ ALL = {
     "ascii": sources_are_ascii,
     "machines": nothing_names_a_machine,
     "links": links_lead_somewhere,
+    "test-names": test_names_survive_ctest,
 }

@@ -30,6 +30,7 @@ FAULTS = [
     ("extern-c", "lib/top/a.cpp", 'extern "C" void f() {}\n', "belongs to lib/capi"),
     ("ascii", "lib/top/a.cpp", "// caf\u00e9\n", "outside ASCII"),
     ("machines", "lib/top/a.cpp", "// see /" + "home/me/notes\n", "a path of one machine"),
+    ("test-names", "tests/a_test.cpp", 'TEST_CASE("a: lies in " "[0, 1)") {}\n', "holds one of"),
     ("links", "docs/a.md", "[b](b.md)\n", "does not exist"),
 ]
 

@@ -7,7 +7,7 @@ work=$build/install-test
 moved=$work/moved/tree
 flags=${FLAGS:-}
 
-configure() { cmake -G Ninja -S "$1" -B "$2" -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=$flags" "-DCMAKE_CXX_FLAGS=$flags" "${@:3}" >"$2.log" 2>&1 ||
+configure() { cmake -G Ninja -S "$1" -B "$2" -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS=$flags" "-DCMAKE_CXX_FLAGS=$flags" "${@:3}" >"$2.log" 2>&1 ||
   { cat "$2.log"; exit 1; }; }
 run_all() { for program in "$@"; do "$program" | grep -x "mm2 [0-9.]* works" || { echo "$program failed"; exit 1; }; done; }
 
@@ -51,9 +51,14 @@ case $what in
     fi
     ;;
   add_subdirectory)
-    # Compiled as cheaply as possible: what is tested is the build description.
+    # What is tested is the build description. The options are those of the build that holds this test, so that a
+    # compiler cache has the objects already; without one they are compiled as cheaply as possible.
     mkdir -p "$work-subdirectory"
-    configure "$here/add_subdirectory" "$work-subdirectory/b" "-DMM2_SOURCE=$source" "-DCMAKE_CXX_FLAGS_DEBUG=-O0"
+    cheap=("-DCMAKE_CXX_FLAGS_RELEASE=-O0")
+    if command -v ccache >/dev/null; then
+      cheap=("-DCMAKE_CXX_COMPILER_LAUNCHER=ccache" "-DMM2_WARNINGS_AS_ERRORS=ON")
+    fi
+    configure "$here/add_subdirectory" "$work-subdirectory/b" "-DMM2_SOURCE=$source" "${cheap[@]}"
     cmake --build "$work-subdirectory/b" --target c_shared cpp_static >"$work-subdirectory/build.log" || { tail -50 "$work-subdirectory/build.log"; exit 1; }
     run_all "$work-subdirectory/b/c_shared" "$work-subdirectory/b/cpp_static"
     ;;

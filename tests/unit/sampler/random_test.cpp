@@ -14,7 +14,7 @@ TEST_CASE("random: philox gives its published answers") {
         Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
 
-TEST_CASE("random: draws follow the rule in the header and lie in [0, 1)") {
+TEST_CASE("random: draws follow the rule in the header and lie from 0 to below 1") {
   const uint64_t bits = (uint64_t{0x6627e8d5} << 32 | 0xe169c58d) >> 11;
   CHECK(mm2::uniform(0, 0) == static_cast<double>(bits) / 9007199254740992.0);
   for (uint64_t i = 0; i < 1000; ++i) {
