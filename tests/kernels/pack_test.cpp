@@ -59,7 +59,7 @@ TEST_CASE("pack: what a backend cannot hold is -1 bytes") {
   }
 }
 
-TEST_CASE("numbers: BF16 rounds to nearest even and keeps NaN; every F16 widens to its value") {
+TEST_CASE("numbers: BF16 rounds to nearest even and keeps NaN, every F16 widens to its value") {
   CHECK(f32_to_bf16(float_of(0x3F808000)) == 0x3F80);  // a tie goes to the even code
   CHECK(f32_to_bf16(float_of(0x3F818000)) == 0x3F82);
   CHECK(f32_to_bf16(float_of(0x3F808001)) == 0x3F81);

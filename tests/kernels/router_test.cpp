@@ -77,7 +77,7 @@ TEST_CASE("router: a row that is not finite still gets different experts of the 
   }
 }
 
-TEST_CASE("router: generic and reference select alike; weights differ by roundings") {
+TEST_CASE("router: generic and reference select alike, weights differ by roundings") {
   Random random(1);
   ModelShape s = odd_shape();
   s.n_experts = 70;
