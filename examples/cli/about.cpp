@@ -75,7 +75,8 @@ void print_machine(const Json& system) {
   const Json probe = system.value("probe", Json::object());
   std::printf("read bandwidth   %.1f GB/s with %d threads\n", probe.value("read_gb_per_s", 0.0),
               probe.value("threads", 0));
-  std::printf("peak arithmetic  %.0f GFLOP/s in F32\n", probe.value("peak_gflop_per_s", 0.0));
+  std::printf("peak arithmetic  %.0f GFLOP/s, products of F32 or BF16\n",
+              probe.value("peak_gflop_per_s", 0.0));
   std::printf("CUDA             %s: %s\n",
               cuda.value("available", false) ? "available" : "not used",
               plain(cuda.value("detail", Json("no plug-in"))).c_str());

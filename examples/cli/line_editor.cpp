@@ -9,7 +9,7 @@
 
 #ifdef MM2_CLI_HAS_LIBEDIT
 #include <histedit.h>
-#include <poll.h>
+#include <sys/select.h>
 
 #include <cerrno>
 #include <cwchar>
@@ -38,8 +38,11 @@ struct LineEditor::State {
   static int read_character(EditLine*, wchar_t* character) {
     std::mbstate_t state{};
     for (;;) {
-      pollfd input = {STDIN_FILENO, POLLIN, 0};
-      const int n_ready = poll(&input, 1, 100);
+      fd_set input;
+      FD_ZERO(&input);
+      FD_SET(STDIN_FILENO, &input);
+      timeval tenth_of_a_second = {0, 100000};
+      const int n_ready = select(STDIN_FILENO + 1, &input, nullptr, nullptr, &tenth_of_a_second);
       if (interrupted()) return -1;
       if (n_ready == 0 || (n_ready < 0 && errno == EINTR)) continue;
       char byte = 0;
@@ -60,7 +63,8 @@ struct LineEditor::State {
     }
     edit = el_init("mm2", stdin, stdout, stderr);
     history = history_init();
-    history_w(history, event);
+    ::history(history, &event, H_SETSIZE, 1000);
+    ::history(history, &event, H_SETUNIQUE, 1);
     el_set(edit, EL_CLIENTDATA, this);
     el_set(edit, EL_PROMPT, &State::prompt_of);
     el_set(edit, EL_EDITOR, "emacs");
@@ -68,10 +72,6 @@ struct LineEditor::State {
     el_set(edit, EL_HIST, ::history, history);
     el_set(edit, EL_BIND, "\033[1~", "ed-move-to-beg", nullptr);
     el_set(edit, EL_BIND, "\033[4~", "ed-move-to-end", nullptr);
-  }
-  static void history_w(History* of, HistEvent& event) {
-    ::history(of, &event, H_SETSIZE, 1000);
-    ::history(of, &event, H_SETUNIQUE, 1);
   }
   ~State() {
     history_end(history);

@@ -15,7 +15,8 @@ class MachineProbe {
 
   /// Reads a buffer much larger than the caches once, with all threads.
   void measure_read();
-  /// Multiplies and adds F32 in registers for some milliseconds, with all threads.
+  /// Multiplies and adds in registers for some milliseconds, with all threads: F32, and pairs of BF16
+  /// where the processor has instructions for them. The faster one counts.
   void measure_arithmetic();
 
   double read_gb_per_s() const { return read_gb_per_s_; }

@@ -124,6 +124,12 @@ class OnATerminal(unittest.TestCase):
         chat.write("\x04")
         self.assertEqual(chat.wait(), program.OK)
 
+    def test_any_script_can_be_typed(self):
+        chat = self.start("chat", program.TINY, "--greedy")
+        chat.read_until(PROMPT)
+        chat.write("\u4f60\u662f\u8c01\uff1f\n")  # who are you?
+        self.assertIn("mm2-tiny", chat.read_until(r"\x1b\[0m\r\n\r\n.*\r\n"))
+
     def test_a_person_can_play_the_tools(self):
         chat = self.start("chat", program.TINY, "--greedy", "--tools", program.data("integration", "tools.json"))
         chat.read_until(PROMPT)
