@@ -29,8 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Moves only when a binary built against older headers would break. Equal to the soname's number.
- */
+/* Moves only when a binary built against older headers would break. Equal to the number of the
+ * soname. */
 #define MM2_ABI_VERSION 0
 
 /* Marks the functions that the shared library exports. */

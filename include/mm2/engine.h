@@ -1,13 +1,13 @@
 /* mm2/engine.h: buffers and a KV pool around a model. The host decides what runs in each step; the
  * engine checks it, runs it and commits it.
  *
- *   result of mm2_engine_step     engine              sequences          the host
- *   MM2_OK                        usable              batch committed    goes on
- *   KV_EXHAUSTED, CANCELLED       usable              as before          frees, preempts, retries
- *   E_INVALID_ARGUMENT, E_BUSY    usable              as before          corrects the call
- *   E_NUMERIC (without row_status) usable             as before          drops the request
- *   E_DEVICE                      usable              as before          retries or recreates
- *   E_DEVICE_LOST, E_INTERNAL     queries and destroy lost               recreates the engine
+ *   result of mm2_engine_step       engine               sequences        the host
+ *   MM2_OK                          usable               batch committed  goes on
+ *   KV_EXHAUSTED, CANCELLED         usable               as before        frees, preempts, retries
+ *   E_INVALID_ARGUMENT, E_BUSY      usable               as before        corrects the call
+ *   E_NUMERIC (without row_status)  usable               as before        drops the request
+ *   E_DEVICE                        usable               as before        retries or recreates
+ *   E_DEVICE_LOST, E_INTERNAL       queries and destroy  lost             recreates the engine
  *
  * On one backend the logits of a sequence are bit-identical whatever else is in the batch, however
  * its tokens were cut into steps, and with any number of threads. */
@@ -115,11 +115,13 @@ MM2_API mm2_status mm2_engine_get_memory(const mm2_engine* engine, mm2_memory* m
 /* Runs one batch, which may mix pieces of prompts and single decoded tokens. All of it is committed
  * or nothing is (table above). Allocates nothing.
  *   logits      [sum of n_outputs, n_vocab] F32, in the order of the batch; NULL only if no row
- * asks n_logits    floats that logits has room for, at least that product row_status  [n_seqs] or
- * NULL: MM2_OK or MM2_E_NUMERIC per row. A row whose values are not finite stays as before, with
- * its logits undefined, while the others commit; the call returns MM2_OK then. Without row_status
- * such a step fails with MM2_E_NUMERIC and commits nothing. A sequence begins with its first step
- * at position 0. On failure logits are undefined. */
+ *               asks
+ *   n_logits    floats that logits has room for, at least that product
+ *   row_status  [n_seqs] or NULL: MM2_OK or MM2_E_NUMERIC per row
+ * A row whose values are not finite stays as before, with its logits undefined, while the others
+ * commit; the call returns MM2_OK then. Without row_status such a step fails with MM2_E_NUMERIC and
+ * commits nothing.
+ * A sequence begins with its first step at position 0. On failure logits are undefined. */
 MM2_API mm2_status mm2_engine_step(mm2_engine* engine, const mm2_batch* batch, float* logits,
                                    size_t n_logits, mm2_status* row_status, mm2_error* err);
 

@@ -1,6 +1,6 @@
-// mm2/mm2.hpp: the C ABI for C++17 and later, header only: owners that destroy themselves, errors as
-// exceptions, strings and vectors for buffers. It adds nothing to what the C headers say: for the
-// contract of a call look there, under the same name.
+// mm2/mm2.hpp: the C ABI for C++17 and later, header only: owners that destroy themselves, errors
+// as exceptions, strings and vectors for buffers. It adds nothing to what the C headers say: for
+// the contract of a call look there, under the same name.
 //
 //   const auto model = mm2::Model::load("folder");
 //   mm2::Engine engine = model.create_engine();
@@ -96,7 +96,8 @@ std::string text_of(F f, Arguments... arguments) {
 
 }  // namespace detail
 
-/// A struct of the ABI, zeroed, with its struct_size: auto options = mm2::make<mm2_model_options>();
+/// A struct of the ABI, zeroed, with its struct_size:
+/// auto options = mm2::make<mm2_model_options>();
 template <typename T>
 T make() noexcept {
   T made;

@@ -64,11 +64,14 @@ MM2_API mm2_status mm2_model_info_init(mm2_model_info* info, size_t size);
 
 /* Loads a checkpoint.
  *   path     a checkpoint folder (config.json, *.safetensors), NUL-terminated; nothing is
- * downloaded options  NULL = all defaults out      the model, owned by the caller The checkpoint is
- * checked against its configuration before weights are read; shards are read in parallel through
- * bounded staging memory. host->progress may cancel. Errors: NOT_FOUND and IO for files; FORMAT for
- * a file that breaks its format; UNSUPPORTED for another architecture, weight format, device or
- * ISA; OUT_OF_MEMORY; CANCELLED. Nothing is left behind after any of them. */
+ *            downloaded
+ *   options  NULL = all defaults
+ *   out      the model, owned by the caller
+ * The checkpoint is checked against its configuration before weights are read; shards are read in
+ * parallel through bounded staging memory. host->progress may cancel.
+ * Errors: NOT_FOUND and IO for files; FORMAT for a file that breaks its format; UNSUPPORTED for
+ * another architecture, weight format, device or ISA; OUT_OF_MEMORY; CANCELLED. Nothing is left
+ * behind after any of them. */
 MM2_API mm2_status mm2_model_load(const char* path, const mm2_model_options* options,
                                   mm2_model** out, mm2_error* err);
 

@@ -72,7 +72,8 @@ typedef struct mm2_token_logprob {
 MM2_API mm2_status mm2_sampler_options_init(mm2_sampler_options* options, size_t size);
 
 /* Sets temperature, top_k, top_p, min_p and repetition_penalty to what the model's
- * generation_config.json says; a field that the file lacks is left alone. do_sample false gives temperature 0. options must have been initialised. */
+ * generation_config.json says; a field that the file lacks is left alone. do_sample false gives
+ * temperature 0. options must have been initialised. */
 MM2_API mm2_status mm2_sampler_options_from_model(const mm2_model* model,
                                                   mm2_sampler_options* options, mm2_error* err);
 

@@ -15,8 +15,9 @@ MM2_API mm2_status mm2_seq_length(const mm2_engine* engine, int32_t seq_id, int3
                                   mm2_error* err);
 
 /* Makes `to` share the first `length` tokens of `from`. Nothing is copied: blocks are shared, and a
- * started one is copied when either of the two appends to it. `to` must hold nothing; 0 <= length <=
- * length of `from`. Errors: INVALID_ARGUMENT; KV_EXHAUSTED when all max_seqs are taken. */
+ * started one is copied when either of the two appends to it. `to` must hold nothing;
+ * 0 <= length <= length of `from`. Errors: INVALID_ARGUMENT; KV_EXHAUSTED when all max_seqs are
+ * taken. */
 MM2_API mm2_status mm2_seq_fork(mm2_engine* engine, int32_t from, int32_t to, int32_t length,
                                 mm2_error* err);
 

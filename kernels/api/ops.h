@@ -55,8 +55,8 @@ struct LinearArgs {
   void* scratch;
 };
 
-/// table[t] = cos(p_t f_0) .. cos(p_t f_{n-1}), sin(p_t f_0) .. sin(p_t f_{n-1}), f_i = theta^(-2i
-/// / rotary_dim), n = rotary_dim / 2.
+/// table[t] = cos(p_t f_0) .. cos(p_t f_{n-1}), sin(p_t f_0) .. sin(p_t f_{n-1}),
+/// f_i = theta^(-2i / rotary_dim), n = rotary_dim / 2.
 template <typename Real>
 struct RopeTableArgs {
   const int32_t* positions;  // [n_tokens]
@@ -81,9 +81,9 @@ struct QkvArgs {
   int32_t activations;
   const KvCache* kv;
   int32_t layer;
-  Real* q_out;    // [n_tokens, n_heads * head_dim]
-  Real* kv_work;  // [n_tokens, 2 * n_kv_heads * head_dim]: k then v of each token, before they are
-                  // stored
+  Real* q_out;  // [n_tokens, n_heads * head_dim]
+  // [n_tokens, 2 * n_kv_heads * head_dim]: k then v of each token, before they are stored
+  Real* kv_work;
   void* scratch;
 };
 

@@ -11,8 +11,8 @@ static inline float exp_f32(float x) {
   constexpr float kLog2E = 1.44269504f;
   constexpr float kLn2High = 0.693359375f;  // 9 bits: n times it is exact
   constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kRound =
-      0x1.8p23f;  // adding it rounds to an integer, which stands in the low bits
+  // Adding it rounds to an integer, which stands in the low bits.
+  constexpr float kRound = 0x1.8p23f;
 
   x = x > 89.0f ? 89.0f : x;
   x = x < -105.0f ? -105.0f : x;
