@@ -8,7 +8,8 @@
 namespace mm2 {
 namespace {
 
-// Large blocks lie on huge pages where the system has some: reading weights is up to a fifth faster (docs/benchmarks/cpu-generic.md).
+// Large blocks lie on huge pages where the system has some: reading weights is up to a fifth faster
+// (docs/benchmarks/cpu-generic.md).
 class NewAllocator final : public Allocator {
  public:
   void* allocate(size_t size, size_t alignment) noexcept override {

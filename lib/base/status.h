@@ -4,7 +4,7 @@
 //     MM2_RETURN_IF_ERROR(check(path));
 //     ...
 //     return error(Code::format, "loading ", path, ": header claims ", n, " bytes, the file has ",
-//     size);
+//                  size);
 //   }
 //
 // Codes are those of the C ABI (include/mm2/status.h), value for value, so that nothing is lost at
@@ -94,9 +94,9 @@ Status errno_error(const std::string& doing, int error_number);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(Status status)
-      : status_(std::move(status)) {}  // NOLINT: implicit on purpose, never with an ok status
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit on purpose
+  // Both are implicit on purpose; the first is never called with an ok status.
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT
+  Result(T value) : value_(std::move(value)) {}          // NOLINT
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }

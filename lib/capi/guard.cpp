@@ -12,7 +12,8 @@
 namespace mm2::capi {
 namespace {
 
-/// Length of the longest beginning of text that has at most n bytes and ends with a whole character.
+/// Length of the longest beginning of text that has at most n bytes and ends with a whole
+/// character.
 size_t cut_at_character(std::string_view text, size_t n) {
   if (text.size() <= n) return text.size();
   while (n > 0 && (static_cast<unsigned char>(text[n]) & 0xC0) == 0x80) --n;

@@ -50,8 +50,8 @@ struct ToolSchema {
 class ToolSchemas {
  public:
   /// `tools_json`: an array of {"type": "function", "function": {..}} or of the bare inner objects;
-  /// "" and null are no tools. Schemas may be malformed in any way: what cannot be read counts as no
-  /// type. Work is bounded; past the bound parameters count as untyped. Failures: Code::format,
+  /// "" and null are no tools. Schemas may be malformed in any way: what cannot be read counts as
+  /// no type. Work is bounded; past the bound parameters count as untyped. Failures: Code::format,
   /// text that is not JSON, and Code::invalid_argument, JSON that is not an array.
   static Result<std::shared_ptr<const ToolSchemas>> parse(std::string_view tools_json);
 

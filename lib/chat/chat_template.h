@@ -35,8 +35,9 @@ class ChatTemplate {
                                                            const std::string& name);
 
   /// `request_json`: {"messages": [..], "tools": [..], "add_generation_prompt": bool,
-  /// "kwargs": {..}}. Failures: format (not JSON), invalid_argument (the request does not fit, or
-  /// the template raised: then with exactly its message), budget.
+  /// "kwargs": {..}}.
+  /// Failures: format (not JSON), invalid_argument (the request does not fit, or the template
+  /// raised: then with exactly its message), budget.
   virtual Result<Prompt> render(std::string_view request_json,
                                 const RenderBudget& budget = {}) const = 0;
 

@@ -38,9 +38,10 @@ class Parser {
 
   /// Takes the next bytes of the output, cut anywhere. Text that may still become markup is held
   /// back: at most 4 KiB of a tag and 64 KiB of whitespace in each of the three places where
-  /// whitespace decides (behind a marker, at the end of a value, alone beside a block). Events carry
-  /// whole characters where the output is well-formed UTF-8; ill-formed bytes pass through as they
-  /// are, except in arguments, where they become U+FFFD. Failures: invalid_argument after finish().
+  /// whitespace decides (behind a marker, at the end of a value, alone beside a block). Events
+  /// carry whole characters where the output is well-formed UTF-8; ill-formed bytes pass through as
+  /// they are, except in arguments, where they become U+FFFD. Failures: invalid_argument after
+  /// finish().
   Status push(std::string_view bytes);
   /// The output has ended: releases or drops what was held back; the last event is `finish`.
   /// Failures: invalid_argument when called twice.

@@ -21,8 +21,8 @@ class TextChannel {
   size_t newlines_ = 0;  // held back behind what was passed on
 };
 
-/// Content in segments between tool blocks: a segment that is only whitespace and has a block beside
-/// it is dropped (C2).
+/// Content in segments between tool blocks: a segment that is only whitespace and has a block
+/// beside it is dropped (C2).
 class ContentChannel {
  public:
   void add(std::string_view bytes, EventQueue& events);

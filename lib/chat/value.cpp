@@ -64,8 +64,8 @@ class Builder {
   }
 
   bool parse_error(size_t, const std::string&, const nlohmann::json::exception& e) {
-    std::string_view text =
-        e.what();  // "[json.exception.parse_error.101] parse error at line 1..."
+    // "[json.exception.parse_error.101] parse error at line 1..."
+    std::string_view text = e.what();
     if (const size_t at = text.find("] "); at != std::string_view::npos) text.remove_prefix(at + 2);
     return fail(std::string(text));
   }

@@ -24,8 +24,8 @@ struct EngineOptions {
   int32_t max_seqs = 0;              // sequences that hold tokens at once; 8
   int32_t max_tokens_per_step = 0;   // 512
   int32_t max_outputs_per_step = 0;  // rows of logits; max_tokens_per_step
-  int64_t kv_tokens =
-      0;  // pool size in tokens, rounded up to blocks; max_seqs * min(4096, max_positions)
+  // pool size in tokens, rounded up to blocks; max_seqs * min(4096, max_positions)
+  int64_t kv_tokens = 0;
   int32_t kv_block_size = 0;                         // tokens; a multiple of 64; 64
   KvDtype kv_dtype = KvDtype::automatic;             // BF16, or F32 where activations are F32
   Activations activations = Activations::automatic;  // Model::default_activations

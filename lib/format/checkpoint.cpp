@@ -126,8 +126,8 @@ Status check_index(const Index& index, const std::string& file,
                    std::span<const std::shared_ptr<SafetensorsFile>> shards) {
   absl::flat_hash_map<std::string_view, const SafetensorsFile*> by_name;
   for (size_t i = 0; i < shards.size(); ++i) by_name[index.shards[i]] = shards[i].get();
-  std::string_view
-      worst;  // the first in order of names, so that the message does not depend on a hash
+  // The first in order of names, so that the message does not depend on a hash.
+  std::string_view worst;
   size_t n_wrong = 0;
   for (const auto& [tensor, shard] : index.shard_of) {
     if (by_name.find(shard)->second->find(tensor) != nullptr) continue;

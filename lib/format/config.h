@@ -26,8 +26,8 @@ struct ModelConfig {
   double rope_theta = 0;
   double rms_norm_eps = 0;
   bool tie_word_embeddings = false;
-  int32_t n_mtp_modules =
-      0;  // 0 unless use_mtp; layers n_layers + i of the checkpoint belong to them
+  // 0 unless use_mtp; layers n_layers + i of the checkpoint belong to them
+  int32_t n_mtp_modules = 0;
   std::string model_type;
   std::string torch_dtype;  // "bfloat16"; empty when the file does not say
   Json quantization;        // quantization_config as it stands; null when there is none

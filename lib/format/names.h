@@ -2,11 +2,12 @@
 //
 //   official                               also accepted
 //   block_sparse_moe.                      mlp.
-//   experts.E.w1 / w3 / w2                 experts.E.gate_proj / up_proj / down_proj (under either
-//   prefix) experts.E.w1 + w3 of all E             mlp.experts.gate_up_proj [n_experts, 2 *
-//   intermediate, hidden], w1's rows first experts.E.w2 of all E mlp.experts.down_proj [n_experts,
-//   hidden, intermediate] self_attn.q_proj + k_proj + v_proj     self_attn.qkv_proj, rows in this
-//   order
+//   experts.E.w1 / w3 / w2                 experts.E.gate_proj / up_proj / down_proj
+//                                          (under either prefix)
+//   experts.E.w1 + w3 of all E             mlp.experts.gate_up_proj
+//                                          [n_experts, 2 * intermediate, hidden], w1's rows first
+//   experts.E.w2 of all E                  mlp.experts.down_proj [n_experts, hidden, intermediate]
+//   self_attn.q_proj + k_proj + v_proj     self_attn.qkv_proj, rows in this order
 #pragma once
 
 #include <span>

@@ -15,8 +15,8 @@
 
 namespace mm2 {
 
-/// Where blocks lie in memory: layer l of block b is block_bytes bytes at data + l * layer_stride +
-/// b * block_bytes.
+/// Where blocks lie in memory: layer l of block b is block_bytes bytes at
+/// data + l * layer_stride + b * block_bytes.
 struct KvLayout {
   std::byte* data = nullptr;
   int64_t layer_stride = 0;

@@ -38,7 +38,8 @@ struct WeightBytes {
   uint64_t staging = 0;  // only while loading
 };
 
-/// What running the model reads and multiplies, for statistics: bytes as packed, weights as numbers.
+/// What running the model reads and multiplies, for statistics: bytes as packed, weights as
+/// numbers.
 struct WeightTraffic {
   uint64_t dense_bytes = 0, dense_weights = 0;  // attention, norms, routers: once a step; per token
   uint64_t expert_bytes = 0, expert_weights = 0;  // one expert of one layer

@@ -121,7 +121,8 @@ class QuantReader {
                  "\", only float8_e4m3fn is supported");
   }
 
-  // compressed-tensors and ModelOpt: each group's weights block is checked; sizes are per group, so none becomes the global one.
+  // compressed-tensors and ModelOpt: each group's weights block is checked; sizes are per group, so
+  // none becomes the global one.
   Status read_config_groups() {
     const Json* groups = find(object_, "config_groups");
     if (groups == nullptr) return {};

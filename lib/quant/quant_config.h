@@ -12,12 +12,12 @@
 namespace mm2 {
 
 struct QuantConfig {
-  std::string method;  // quant_method: "fp8", "gptq", "awq", "auto-round", "compressed-tensors",
-                       // "modelopt"; empty: none
-  std::string checkpoint_format;  // gptq: "gptq" (stored zero = zero - 1) or "gptq_v2"; auto-round:
-                                  // its packing_format
-  int32_t bits = 0;               // 0: not said
-  int32_t group_size = 0;         // 0: not said; -1: a whole row
+  // quant_method: "fp8", "gptq", "awq", "auto-round", "compressed-tensors", "modelopt"; empty: none
+  std::string method;
+  // gptq: "gptq" (stored zero = zero - 1) or "gptq_v2"; auto-round: its packing_format
+  std::string checkpoint_format;
+  int32_t bits = 0;        // 0: not said
+  int32_t group_size = 0;  // 0: not said; -1: a whole row
   bool symmetric = false;
   bool desc_act = false;
   int32_t block_rows = 128;  // weight_block_size

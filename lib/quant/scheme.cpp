@@ -87,7 +87,8 @@ struct Sizes {
   }
 };
 
-// Where the configuration is silent, the width of codes and groups is read off the tensors; wrong shapes then fail in check_parts.
+// Where the configuration is silent, the width of codes and groups is read off the tensors; wrong
+// shapes then fail in check_parts.
 Sizes sizes_of(const WeightPlace& place, const QuantConfig& config,
                const WeightDescription& description) {
   const Scheme& scheme = *description.scheme;
@@ -303,7 +304,8 @@ Result<WeightDescription> describe_weight(const WeightPlace& place, const Tensor
     if (!recognises(scheme, place, source, config, description)) continue;
     Status status = check_parts(place, source, config, description);
     if (status.ok()) return description;
-    // Schemes that share their suffixes are told apart by shapes; the first is what is most likely meant.
+    // Schemes that share their suffixes are told apart by shapes; the first is what is most likely
+    // meant.
     if (first_wrong.ok()) first_wrong = std::move(status);
   }
   if (!first_wrong.ok()) return first_wrong;

@@ -29,12 +29,12 @@ enum class CodeType : uint8_t {
 
 /// How codes lie in the stored words.
 enum class Packing : uint8_t {
-  none,         // one element each, [rows, cols]
-  nibbles,      // two to a byte along the columns, the even one low
-  gptq,         // [cols / 8, rows] of I32: nibble t of word r is input 8r + t
-  awq,          // [cols, rows / 8] of I32: output 8c + j is nibble {0,4,1,5,2,6,3,7}[j] of word c
-  dense_words,  // [rows, cols * bits / 32] of I32, least significant bits first, across word
-                // borders
+  none,     // one element each, [rows, cols]
+  nibbles,  // two to a byte along the columns, the even one low
+  gptq,     // [cols / 8, rows] of I32: nibble t of word r is input 8r + t
+  awq,      // [cols, rows / 8] of I32: output 8c + j is nibble {0,4,1,5,2,6,3,7}[j] of word c
+  // [rows, cols * bits / 32] of I32, least significant bits first, across word borders
+  dense_words,
 };
 
 /// Which elements share a scale.
@@ -80,8 +80,8 @@ struct Part {
 struct Scheme {
   std::string_view id;     // "fp8_block"
   std::string_view title;  // for messages: "fp8 block"
-  std::string_view
-      methods;  // quant_method values that may write it, separated by spaces; empty: any, also none
+  // quant_method values that may write it, separated by spaces; empty: any, also none
+  std::string_view methods;
   std::string_view formats;  // the same for QuantConfig::checkpoint_format
   CodeType codes;
   Packing packing;
@@ -101,8 +101,8 @@ constexpr size_t kMaxParts = 6;
 /// One matrix of a checkpoint, recognised and checked. Points into the source.
 struct WeightDescription {
   const Scheme* scheme = nullptr;
-  std::array<const TensorInfo*, kMaxParts>
-      parts{};             // as Scheme::parts; nullptr where an optional one is absent
+  // as Scheme::parts; nullptr where an optional one is absent
+  std::array<const TensorInfo*, kMaxParts> parts{};
   int32_t bits = 16;       // of a code
   int64_t scale_rows = 0;  // extent of the patch that shares one scale; 0, 0: no scales
   int64_t scale_cols = 0;

@@ -1,4 +1,5 @@
-// The table of weight schemes. Layouts: reference documents of GPTQ, AWQ, compressed-tensors, ModelOpt and the vendor's FP8.
+// The table of weight schemes. Layouts: reference documents of GPTQ, AWQ, compressed-tensors,
+// ModelOpt and the vendor's FP8.
 #include "quant/scheme.h"
 
 namespace mm2 {

@@ -26,7 +26,8 @@ class History {
   void add(int32_t token, bool from_prompt);
   void clear();
 
-  /// Changes logits [n_vocab] of the tokens seen, each by repetition, then frequency, then presence.
+  /// Changes logits [n_vocab] of the tokens seen, each by repetition, then frequency, then
+  /// presence.
   void penalize(const Penalties& penalties, std::span<float> logits) const;
 
  private:

@@ -51,8 +51,8 @@ class Sampler {
 
   std::unique_ptr<Sampler> clone() const { return std::unique_ptr<Sampler>(new Sampler(*this)); }
 
-  /// Picks a token from logits [n_vocab]. `top` is empty or [1 + n_logprobs]: the token chosen, then
-  /// the most likely ones by rank; where there are none left, token -1. Code::numeric for NaN,
+  /// Picks a token from logits [n_vocab]. `top` is empty or [1 + n_logprobs]: the token chosen,
+  /// then the most likely ones by rank; where there are none left, token -1. Code::numeric for NaN,
   /// +infinity or when every token is forbidden; sampler and top are as before then.
   Result<int32_t> sample(std::span<const float> logits, std::span<TokenLogprob> top);
 

@@ -1,5 +1,5 @@
-// Which tokens stay in the running, and the draw among them. Everything here is linear in the number
-// of tokens but for sorting the few that are kept.
+// Which tokens stay in the running, and the draw among them. Everything here is linear in the
+// number of tokens but for sorting the few that are kept.
 //
 // "Rank" orders tokens by falling logit, equal ones by rising id.
 #pragma once

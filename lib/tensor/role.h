@@ -9,8 +9,8 @@
 
 namespace mm2 {
 
-/// Matrices are [out, in]: w1 = gate [intermediate, hidden], w3 = up [intermediate, hidden], w2 =
-/// down [hidden, intermediate].
+/// Matrices are [out, in]: w1 = gate [intermediate, hidden], w3 = up [intermediate, hidden],
+/// w2 = down [hidden, intermediate].
 enum class Role : uint8_t {
   embedding,            // [n_vocab, hidden]
   final_norm,           // [hidden]
@@ -52,8 +52,8 @@ struct WeightPlace {
   bool bare = false;    // the tensor is called `stem` itself
   bool found = false;   // some tensor of that stem exists
   Shape shape;          // of this weight alone: [n_rows, n_cols], or [n_cols] for a vector
-  Shape stored;  // of the whole tensor when it is plain: more rows, or [n_experts, rows, cols], if
-                 // fused
+  // of the whole tensor when it is plain: more rows, or [n_experts, rows, cols], if fused
+  Shape stored;
   int64_t first_row = 0;
 
   int64_t n_rows() const { return shape.n_rows(); }

@@ -26,8 +26,8 @@ OpenedSubject open_subject(const std::string& model, const Host& host) {
   OpenedSubject opened;
   Subject& subject = opened.subject;
   Host listening = host;
-  listening.progress =
-      nullptr;  // reports of opening shards have another unit than those of the tools
+  // Reports of opening shards have another unit than those of the tools.
+  listening.progress = nullptr;
   listening.log =
       Log(LogLevel::trace, [&](LogLevel level, std::string_view component, std::string_view text) {
         if (level <= LogLevel::warning) subject.remarks.emplace_back(text);

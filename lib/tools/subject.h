@@ -29,7 +29,8 @@ struct OpenedSubject {
   std::string failed_at;  // "config", "tensors"; empty when all went well
 };
 
-/// A path that ends in .safetensors is a file of tensors without configuration; one that ends in config.json is a configuration; else a checkpoint.
+/// A path that ends in .safetensors is a file of tensors without configuration; one that ends in
+/// config.json is a configuration; else a checkpoint.
 OpenedSubject open_subject(const std::string& model, const Host& host);
 
 Json config_report(const ModelConfig& config);

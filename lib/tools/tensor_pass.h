@@ -1,4 +1,5 @@
-// One pass over the data of all tensors of a checkpoint, tensors in parallel, memory bounded by threads.
+// One pass over the data of all tensors of a checkpoint, tensors in parallel, memory bounded by
+// threads.
 #pragma once
 
 #include <string>
@@ -17,8 +18,8 @@ struct TensorFinding {
   std::string digest;  // empty without hash
 };
 
-/// Findings as source.tensors(). Needs one buffer of 4 MiB per worker. Reports bytes to host.progress; Code::cancelled when it says so; the
-/// first failed read otherwise.
+/// Findings as source.tensors(). Needs one buffer of 4 MiB per worker. Reports bytes to
+/// host.progress; Code::cancelled when it says so; the first failed read otherwise.
 Result<std::vector<TensorFinding>> pass_over_tensors(const TensorSource& source, bool scan,
                                                      HashKind hash, Executor& executor,
                                                      const Host& host);

@@ -9,16 +9,20 @@
 
 namespace mm2 {
 
-/// Runs a verb. `options` is an object (or null for none); "model" is what it works on: a checkpoint folder, a .safetensors file, an
-/// index or a config.json. `report` becomes an object when the result is ok or Code::check_failed, and says as much as was found when an input
-/// is broken; it is left alone otherwise. Inputs are never written to. host.progress sees bytes read (kStageTool) and may cancel.
+/// Runs a verb. `options` is an object (or null for none); "model" is what it works on: a
+/// checkpoint folder, a .safetensors file, an index or a config.json. `report` becomes an object
+/// when the result is ok or Code::check_failed, and says as much as was found when an input is
+/// broken; it is left alone otherwise. Inputs are never written to. host.progress sees bytes read
+/// (kStageTool) and may cancel.
 ///
 ///   inspect   layer, tensor (glob): list these tensors
-///   verify    deep: read every value, NaN and infinity fail; hash (true, "xxh3", "sha256"): digest of every tensor, compared with `manifest`
-///             (default: manifest.json in the folder, where there is one); strict: remarks fail too
+///   verify    deep: read every value, NaN and infinity fail; hash (true, "xxh3", "sha256"): digest
+///             of every tensor, compared with `manifest` (default: manifest.json in the folder,
+///             where there is one); strict: remarks fail too
 ///
-/// Both take threads. Errors: not_found for a verb or file that does not exist, unsupported for verbs that are not implemented yet,
-/// invalid_argument for unknown or ill-typed options, check_failed when a check found something, what opening the input gives, cancelled.
+/// Both take threads. Errors: not_found for a verb or file that does not exist, unsupported for
+/// verbs that are not implemented yet, invalid_argument for unknown or ill-typed options,
+/// check_failed when a check found something, what opening the input gives, cancelled.
 Status run_tool(std::string_view verb, const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

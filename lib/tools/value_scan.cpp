@@ -13,7 +13,8 @@ ValueCounts scan_ieee(const void* data, size_t n, Word magnitude_mask, Word infi
   constexpr size_t kBlock = 4096;
   for (size_t start = 0; start < n; start += kBlock) {
     const size_t end = start + kBlock < n ? start + kBlock : n;
-    // Almost every block is clean, so its elements are only counted; the compiler makes vector code of this loop.
+    // Almost every block is clean, so its elements are only counted; the compiler makes vector code
+    // of this loop.
     size_t n_special = 0;
     for (size_t i = start; i < end; ++i) {
       Word word;

@@ -112,7 +112,8 @@ Json hashes_report(const TensorSource& source, std::span<const TensorFinding> fi
   return report;
 }
 
-// The manifest holds "tensors": {name: digest} at its top or under "hashes", as a report of verify does.
+// The manifest holds "tensors": {name: digest} at its top or under "hashes", as a report of verify
+// does.
 Status compare_manifest(const std::string& file, const TensorSource& source,
                         std::span<const TensorFinding> findings, HashKind kind, const Host& host,
                         Verdict& verdict) {
