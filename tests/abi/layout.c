@@ -1,5 +1,6 @@
-/* Prints where every field of every public struct lies, as a C compiler sees it. tests/abi/abi_test.py
- * compares it with golden/layout.txt and checks that the fields of each struct leave no gap. */
+/* Prints where every field of every public struct lies, as a C compiler sees it.
+ * tests/abi/abi_test.py compares it with golden/layout.txt and checks that the fields of each
+ * struct leave no gap. */
 #include <stdio.h>
 
 #include "mm2/mm2.h"

@@ -1,5 +1,5 @@
-/* Calls every function of the ABI with nothing and with garbage. Prints nothing, as the library must
- * not either: the number of the first line whose claim is false goes into the file argv[1]. */
+/* Calls every function of the ABI with nothing and with garbage. Prints nothing, as the library
+ * must not either: the number of the first line whose claim is false goes into the file argv[1]. */
 #include <stdio.h>
 #include <string.h>
 

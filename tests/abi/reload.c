@@ -1,5 +1,5 @@
-/* Opens the shared library argv[1] at run time, uses it, closes it: several times, because nothing may
- * stay behind. Prints nothing. */
+/* Opens the shared library argv[1] at run time, uses it, closes it: several times, because nothing
+ * may stay behind. Prints nothing. */
 #include <dlfcn.h>
 #include <string.h>
 

@@ -1,9 +1,11 @@
-// Speed of opening and reading checkpoints, beside what the general JSON parser and a bare read loop reach on the same bytes.
+// Speed of opening and reading checkpoints, beside what the general JSON parser and a bare read
+// loop reach on the same bytes.
 //
 //   loader_bench FOLDER [GIB]
 //
-// Writes into FOLDER (removed at the end) the official checkpoint's 96,103 tensor names as 126 sparse shards of true size, 230 GB in name only, and one
-// file of GIB gibibytes (default 1) with data. Prints the best of several runs; data is in the page cache.
+// Writes into FOLDER (removed at the end) the official checkpoint's 96,103 tensor names as 126
+// sparse shards of true size, 230 GB in name only, and one file of GIB gibibytes (default 1) with
+// data. Prints the best of several runs; data is in the page cache.
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
-/* What every consumer runs: the header and the library that was found agree, and a call comes back with a reason. */
+/* What every consumer runs: the header and the library that was found agree, and a call comes back
+ * with a reason. */
 #include <mm2/mm2.h>
 #include <stdio.h>
 #include <string.h>

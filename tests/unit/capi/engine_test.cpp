@@ -75,8 +75,8 @@ TEST_CASE("capi engine: options come back resolved, memory as estimated") {
   CHECK(memory.host_weights == estimate.host_weights);
   CHECK(memory.host_kv == estimate.host_kv);
   CHECK(memory.host_buffers == estimate.host_buffers);
-  CHECK(memory.host_kv >=
-        256u * 2 * 2 * 16 * 2 * 3);  // tokens, K and V, heads, width, BF16, layers
+  // tokens, K and V, heads, width, BF16, layers
+  CHECK(memory.host_kv >= 256u * 2 * 2 * 16 * 2 * 3);
 
   mm2_engine_info info;
   mm2_engine_info_init(&info, sizeof info);

@@ -121,8 +121,8 @@ TEST_CASE("step: interrupt from another thread ends a running step before its ne
   const std::vector<int32_t> tokens(100, 3);
   const SeqRows row{0, 0, 100, 1};
   CHECK(engine->step({&row, 1}, tokens, logits, {}).code() == Code::cancelled);
-  CHECK(spy.last_layer ==
-        2);  // "hidden" after layer 1 is shown as layer 2; nothing of layer 2 itself follows
+  // "hidden" after layer 1 is shown as layer 2; nothing of layer 2 itself follows.
+  CHECK(spy.last_layer == 2);
   CHECK(engine->kv_pool().n_free() == engine->kv_pool().n_blocks());
 }
 
@@ -153,8 +153,8 @@ TEST_CASE("step: a sequence with NaN fails alone, the others get the bits they g
                   int64_t width) {
         if (std::strcmp(name, "hidden") == 0 && layer == 1) {
           auto* h = const_cast<float*>(static_cast<const float*>(values));
-          h[width + 3] =
-              std::numeric_limits<float>::quiet_NaN();  // token 1 = second token of row 0
+          // token 1 = second token of row 0
+          h[width + 3] = std::numeric_limits<float>::quiet_NaN();
         }
       }};
   engine->observe(&poison);

@@ -29,7 +29,8 @@ TEST_CASE("model: shape, counts and defaults come from the checkpoint") {
   CHECK(m.shape().hidden == 256);
   CHECK(m.shape().rotary_dim == 16);
   CHECK(m.default_activations() == mm2::kernels::kBF16);
-  // embed + head 2*260*256; per layer q,o 2*384*256, k,v 2*64*256, norms 256*2+384+64, router 8*257, experts 8*3*128*256
+  // embed + head 2*260*256; per layer q,o 2*384*256, k,v 2*64*256, norms 256*2+384+64,
+  // router 8*257, experts 8*3*128*256
   const uint64_t layer =
       2 * 384 * 256 + 2 * 64 * 256 + 2 * 256 + 384 + 64 + 8 * 257 + 8 * 3 * 128 * 256;
   CHECK(m.n_parameters() == 2 * 260 * 256 + 2 * layer + 256);

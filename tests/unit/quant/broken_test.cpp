@@ -1,4 +1,5 @@
-// Every file of tests/data/broken: refused with a sentence that names what its case asks for, or accepted.
+// Every file of tests/data/broken: refused with a sentence that names what its case asks for, or
+// accepted.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cctype>

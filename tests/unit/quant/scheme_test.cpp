@@ -111,7 +111,8 @@ TEST_CASE("scheme: each quantised layout is recognised, sized and named, and not
     QuantConfig config;
     std::vector<std::tuple<const char*, Dtype, Shape>> tensors;
   };
-  // A matrix of 256 rows (outputs) and 128 columns (inputs); groups of 32 unless the format says otherwise.
+  // A matrix of 256 rows (outputs) and 128 columns (inputs); groups of 32 unless the format says
+  // otherwise.
   const std::vector<Layout> layouts = {
       {"fp8_block",
        "fp8 block 128x128",

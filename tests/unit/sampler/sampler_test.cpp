@@ -77,8 +77,8 @@ TEST_CASE("sampler: a clone goes on where its origin stands, independently") {
 }
 
 // 100,000 draws over 8 tokens. If the sampler is right, the statistic follows chi-square with 7
-// degrees of freedom, which exceeds 29.9 with probability 1e-4; the seed is fixed, so the outcome is
-// too. A sampler that is off by 2 % of any one probability below would come out far above.
+// degrees of freedom, which exceeds 29.9 with probability 1e-4; the seed is fixed, so the outcome
+// is too. A sampler that is off by 2 % of any one probability below would come out far above.
 TEST_CASE("sampler: tokens come as often as their probability says") {
   const std::vector<float> logits{0.0f, 1.0f, -1.0f, 0.5f, 2.0f, -0.5f, 1.5f, 0.25f};
   const float temperature = 1.3f;

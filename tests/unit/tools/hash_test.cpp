@@ -45,8 +45,8 @@ TEST_CASE("hash: any cutting of the data gives the same digest") {
       CHECK(digest(kind, text, piece) == whole);
     CHECK(digest(kind, text + "q") != whole);
   }
-  CHECK(digest(HashKind::xxh3, "") ==
-        "99aa06d3014798d86001c324468d497f");  // the library's own test vector
+  // The library's own test vector.
+  CHECK(digest(HashKind::xxh3, "") == "99aa06d3014798d86001c324468d497f");
 }
 
 TEST_CASE("value scan: every F16, BF16 and E4M3 code is judged as its value says") {

@@ -143,7 +143,8 @@ TEST_CASE("verify: every damaged file of the test data fails with a report that 
 
 TEST_CASE("verify: a NaN in a weight is found by a deep pass only, with tensor and place") {
   const TempFolder folder;
-  // The last tensor is BF16, so the last byte is the high half of an element: 0x7F and whatever mantissa.
+  // The last tensor is BF16, so the last byte is the high half of an element: 0x7F and whatever
+  // mantissa.
   const std::string model = damaged_copy(folder, "bf16_single", 1, '\x7f');
   std::string bytes = read_file(model + "/model.safetensors");
   bytes[bytes.size() - 2] = '\xc1';
@@ -168,7 +169,8 @@ TEST_CASE("verify: one flipped bit in any weight is found against a manifest") {
     const Ran ran = run("verify", {{"model", model}, {"hash", kind}, {"manifest", manifest}});
     CHECK(ran.status.code() == Code::check_failed);
     CHECK(contains(ran.status.message(), "the digest is"));
-    // The same manifest beside the checkpoint is found by itself; a file of that name with other content is a remark.
+    // The same manifest beside the checkpoint is found by itself; a file of that name with other
+    // content is a remark.
     std::filesystem::copy_file(manifest, model + "/manifest.json");
     CHECK(run("verify", {{"model", model}, {"hash", kind}}).status.code() == Code::check_failed);
     other.write("f16/manifest.json", "{}");
