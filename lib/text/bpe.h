@@ -25,8 +25,8 @@ class Bpe {
   /// Forgets all and makes room for `n_merges`.
   void reserve(size_t n_merges);
   void set_byte(uint8_t byte, int32_t id) { byte_ids_[byte] = id; }
-  /// Neighbours left, right become `merged`; lower ranks go first. A pair that is there already gets
-  /// the new rank.
+  /// Neighbours left, right become `merged`; lower ranks go first. A pair that is there already
+  /// gets the new rank.
   void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged);
   size_t n_merges() const { return n_merges_; }
 

@@ -17,8 +17,8 @@ class Detokenizer {
       : tokenizer_(std::move(tokenizer)), skip_special_(skip_special) {}
 
   /// Appends what `id` completes. Only the beginning of a character is held back, at most 3 bytes;
-  /// ill-formed bytes become U+FFFD as soon as they are known to be. Errors: invalid_argument for an
-  /// id without a token; stream and text are as before.
+  /// ill-formed bytes become U+FFFD as soon as they are known to be (an encoded surrogate one byte
+  /// later). Errors: invalid_argument for an id without a token; stream and text are as before.
   Status push(int32_t id, std::string* text);
 
   /// Appends what is held back, as U+FFFD. The stream begins anew.

@@ -22,9 +22,9 @@ struct TokenizerFile;
 /// Immutable once loaded: any number of threads may use it at once.
 class Tokenizer {
  public:
-  /// Loads a tokenizer. `path` is a tokenizer.json (its name ends in ".json") or a folder that holds
-  /// tokenizer.json and perhaps tokenizer_config.json and generation_config.json, from which the stop
-  /// ids come. Uses host.source and host.log.
+  /// Loads a tokenizer. `path` is a tokenizer.json (its name ends in ".json") or a folder that
+  /// holds tokenizer.json and perhaps tokenizer_config.json and generation_config.json, from which
+  /// the stop ids come. Uses host.source and host.log.
   /// Errors: not_found, io; format (which field of which file, and what stands there); unsupported
   /// (another pipeline than that of the family).
   static Result<std::shared_ptr<const Tokenizer>> load(const std::string& path, const Host& host);
@@ -37,8 +37,8 @@ class Tokenizer {
   /// With `parse_special`, spellings of added tokens become their ids, as Hugging Face does it:
   /// leftmost, then longest, on the raw text (those marked "normalized": on the normalised text
   /// between them). Without it, no added token at all comes out: a text that spells "]~b]" or
-  /// "<think>" becomes the ordinary pieces of these characters, so that nothing a user wrote can open
-  /// a turn, close one, or call a tool. That holds for special and for other added tokens alike.
+  /// "<think>" becomes the ordinary pieces of these characters, so that nothing a user wrote can
+  /// open a turn, close one, or call a tool. That holds for special and for other added tokens alike.
   ///
   /// Time O(n log n) at worst, memory about 25 bytes per byte of the longest piece.
   /// Errors: invalid_argument above 2^31 - 1 bytes.

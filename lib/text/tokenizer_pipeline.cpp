@@ -20,7 +20,8 @@ Status unsupported(const std::string& field, const Json& value, std::string_view
   return error(Code::unsupported, field, ": ", shown(value), " is not supported; known: ", known);
 }
 
-// Missing members count as null. A copy: these objects are small, and a null to refer to would be a static.
+// Missing members count as null. A copy: these objects are small, and a null to refer to would be
+// a static.
 Json member(const Json& object, const char* name) {
   const auto found = object.find(name);
   return found == object.end() ? Json() : *found;

@@ -15,7 +15,7 @@ struct Lead {
   unsigned char high;
 };
 
-Lead lead_of(unsigned char byte) {
+inline Lead lead_of(unsigned char byte) {
   if (byte < 0xC2) return {0, 0, 0};
   if (byte < 0xE0) return {1, 0x80, 0xBF};
   if (byte == 0xE0) return {2, 0xA0, 0xBF};
@@ -54,6 +54,11 @@ size_t valid_prefix(std::string_view text) {
         i += 8;
         continue;
       }
+    }
+    const auto lead = static_cast<unsigned char>(text[i]);
+    if (lead < 0x80) {
+      ++i;
+      continue;
     }
     const Step s = step(text.substr(i));
     if (!s.well_formed) return i;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 
 #include "absl/hash/hash.h"
 #include "text/utf8.h"
@@ -27,15 +28,22 @@ constexpr std::array<int16_t, kSpellingEnd> make_byte_of_character() {
 }
 constexpr auto kByteOfCharacter = make_byte_of_character();
 
+// Seeded per process, so that a file cannot be made of colliding tokens.
+uint64_t hash_of(std::string_view bytes) {
+  return absl::HashOf(absl::string_view(bytes.data(), bytes.size()));
+}
+
 }  // namespace
 
 bool bytes_of_spelling(std::string_view spelling, std::string* bytes) {
-  bytes->clear();
+  bytes->resize(spelling.size());
+  size_t n = 0;
   for (size_t i = 0; i < spelling.size();) {
     const char32_t c = utf8::next(spelling.data(), &i);
     if (c >= kSpellingEnd || kByteOfCharacter[c] == kNoByte) return false;
-    bytes->push_back(static_cast<char>(kByteOfCharacter[c]));
+    (*bytes)[n++] = static_cast<char>(kByteOfCharacter[c]);
   }
+  bytes->resize(n);
   return true;
 }
 
@@ -43,36 +51,40 @@ void Vocabulary::reserve(size_t n_tokens, size_t n_bytes) {
   *this = Vocabulary();
   text_.reserve(n_bytes);
   spans_.reserve(n_tokens);
-  slots_.assign(std::bit_ceil(std::max<size_t>(16, n_tokens * 2)), -1);
+  slots_.assign(std::bit_ceil(std::max<size_t>(16, n_tokens * 2)), Slot());
 }
 
-size_t Vocabulary::slot_of(std::string_view bytes) const {
+size_t Vocabulary::slot_of(std::string_view bytes, uint64_t hash) const {
   const size_t mask = slots_.size() - 1;
-  // Seeded per process, so that a file cannot be made of colliding tokens.
-  size_t slot = absl::HashOf(absl::string_view(bytes.data(), bytes.size())) & mask;
-  while (slots_[slot] >= 0 && this->bytes(slots_[slot]) != bytes) slot = (slot + 1) & mask;
-  return slot;
+  for (size_t slot = hash & mask;; slot = (slot + 1) & mask) {
+    const Slot& s = slots_[slot];
+    if (s.id < 0) return slot;
+    if (s.tag == hash >> 32 && s.span.length == bytes.size() &&
+        std::memcmp(text_.data() + s.span.begin, bytes.data(), bytes.size()) == 0)
+      return slot;
+  }
 }
 
 void Vocabulary::grow() {
-  const std::vector<int32_t> old = std::move(slots_);
-  slots_.assign(old.size() * 2, -1);
-  for (const int32_t id : old)
-    if (id >= 0) slots_[slot_of(bytes(id))] = id;
+  const std::vector<Slot> old = std::move(slots_);
+  slots_.assign(std::max<size_t>(16, old.size() * 2), Slot());
+  for (const Slot& slot : old)
+    if (slot.id >= 0) slots_[slot_of(bytes(slot.id), hash_of(bytes(slot.id)))] = slot;
 }
 
 bool Vocabulary::add(int32_t id, std::string_view bytes, bool searchable) {
-  if (slots_.empty()) slots_.assign(16, -1);
   if (has(id)) return false;
+  const Span span = {static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(bytes.size())};
   if (searchable) {
     if ((n_searchable_ + 1) * 2 > slots_.size()) grow();
-    const size_t slot = slot_of(bytes);
-    if (slots_[slot] >= 0) return false;
-    slots_[slot] = id;
+    const uint64_t hash = hash_of(bytes);
+    Slot& slot = slots_[slot_of(bytes, hash)];
+    if (slot.id >= 0) return false;
+    slot = {static_cast<uint32_t>(hash >> 32), id, span};
     ++n_searchable_;
   }
   if (static_cast<size_t>(id) >= spans_.size()) spans_.resize(static_cast<size_t>(id) + 1);
-  spans_[id] = {static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(bytes.size())};
+  spans_[id] = span;
   text_.append(bytes);
   longest_ = std::max(longest_, bytes.size());
   ++n_tokens_;
@@ -81,7 +93,7 @@ bool Vocabulary::add(int32_t id, std::string_view bytes, bool searchable) {
 
 std::optional<int32_t> Vocabulary::find(std::string_view bytes) const {
   if (slots_.empty()) return std::nullopt;
-  const int32_t id = slots_[slot_of(bytes)];
+  const int32_t id = slots_[slot_of(bytes, hash_of(bytes))].id;
   if (id < 0) return std::nullopt;
   return id;
 }

@@ -15,8 +15,8 @@ namespace mm2 {
 constexpr uint64_t kMaxTokenId = (uint64_t{1} << 22) - 1;
 
 /// Text in which every byte is spelled as one printable character (the byte-level spelling of
-/// GPT-2: U+0120 for the blank) back to bytes. False, and *bytes unspecified, if a character of `spelling`
-/// stands for no byte.
+/// GPT-2: U+0120 for the blank) back to bytes. False, and *bytes unspecified, if a character
+/// of `spelling` stands for no byte.
 bool bytes_of_spelling(std::string_view spelling, std::string* bytes);
 
 /// Tokens by id, with gaps, and ids by bytes. Immutable once built; any number of threads.
@@ -49,13 +49,19 @@ class Vocabulary {
     uint32_t begin = kGap;
     uint32_t length = 0;
   };
+  // Holds all that a search reads but the text itself: every read here is a cache miss.
+  struct Slot {
+    uint32_t tag = 0;  // upper half of the hash: tells most tokens apart without reading them
+    int32_t id = -1;   // -1 = free
+    Span span;
+  };
   // The slot where `bytes` are, or where they would be put.
-  size_t slot_of(std::string_view bytes) const;
+  size_t slot_of(std::string_view bytes, uint64_t hash) const;
   void grow();
 
   std::string text_;
-  std::vector<Span> spans_;     // [id_end]
-  std::vector<int32_t> slots_;  // open addressing, a power of two; -1 = free
+  std::vector<Span> spans_;  // [id_end]
+  std::vector<Slot> slots_;  // open addressing, a power of two
   size_t n_searchable_ = 0;
   size_t longest_ = 0;
   int32_t n_tokens_ = 0;

@@ -21,6 +21,8 @@ HANGUL_VOWELS = range(0x1161, 0x1176)
 HANGUL_TRAILING = range(0x11A8, 0x11C3)
 CONNECTOR_PUNCTUATION = [0x5F, 0x203F, 0x2040, 0x2054, 0xFE33, 0xFE34, 0xFE4D, 0xFE4E, 0xFE4F, 0xFF3F]
 JOINERS = [0x200C, 0x200D]
+# Symbols with the property Alphabetic: letters in circles and squares.
+ALPHABETIC_SYMBOLS = [[0x24B6, 0x24E9], [0x1F130, 0x1F149], [0x1F150, 0x1F169], [0x1F170, 0x1F189]]
 
 
 def set_bits(flags, ranges, bits):
@@ -80,6 +82,10 @@ def character_flags(classes, decomposition, one_step, compositions, excluded, cc
     set_bits(flags, classes["N"], NUMBER | WORD)
     set_bits(flags, classes["s"], SPACE)
     set_bits(flags, [[10, 10], [13, 13]], NEWLINE)
+    for first, last in classes["No"]:
+        for code_point in range(first, last + 1):
+            flags[code_point] &= ~WORD
+    set_bits(flags, ALPHABETIC_SYMBOLS, WORD)
     set_bits(flags, [[c, c] for c in CONNECTOR_PUNCTUATION + JOINERS], WORD)
     for code_point in range(N_CODE_POINTS):
         if ccc[code_point] != 0:

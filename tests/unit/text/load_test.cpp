@@ -263,4 +263,5 @@ TEST_CASE("tokenizer: lstrip, rstrip and single_word work as in Hugging Face") {
   CHECK(encode(*tokenizer, "-word.", true) == Ids{'-', 302, '.'});
   CHECK(encode(*tokenizer, "wordy", true) == Ids{'w', 'o', 'r', 'd', 'y'});
   CHECK(encode(*tokenizer, "\xC3\xA9word", true).size() == 6);
+  CHECK(encode(*tokenizer, "\xC2\xB2word", true).back() == 302);  // a superscript is no word
 }
