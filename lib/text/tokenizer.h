@@ -38,7 +38,7 @@ class Tokenizer {
   /// leftmost, then longest, on the raw text (those marked "normalized": on the normalised text
   /// between them). Without it, no added token at all comes out: a text that spells "]~b]" or
   /// "<think>" becomes the ordinary pieces of these characters, so that nothing a user wrote can
-  /// open a turn, close one, or call a tool. That holds for special and for other added tokens alike.
+  /// open a turn, close one, or call a tool. That holds for special and for other added tokens.
   ///
   /// Time O(n log n) at worst, memory about 25 bytes per byte of the longest piece.
   /// Errors: invalid_argument above 2^31 - 1 bytes.

@@ -25,7 +25,7 @@ struct TokenizerFile {
 
 /// Reads both spellings of tokenizer.json. `what` names the text in messages. Errors name the
 /// field: Code::unsupported for a pipeline other than the family's (normalizer NFC or none; Split
-/// by the family's pattern, then ByteLevel; BPE; ByteLevel decoder), Code::format for everything else.
+/// by the family's pattern, then ByteLevel; BPE; ByteLevel decoder), Code::format for all else.
 Result<TokenizerFile> read_tokenizer_file(std::string_view text, const std::string& what);
 
 }  // namespace mm2
