@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/json.h"
+#include "chat/jinja/template.h"
 #include "chat/template_source.h"
 
 namespace mm2::chat {
@@ -77,6 +78,79 @@ class NativeTemplate final : public ChatTemplate {
   std::string file_;
 };
 
+constexpr std::string_view kControlTokens[] = {
+    "]~!b[", "]~b]", "[e~[", "<minimax:tool_call>", "</minimax:tool_call>", "<think>", "</think>",
+};
+
+// Control tokens become markup where the template spelled them; what came in with values, even if
+// it reads the same or completes a literal half, stays text.
+Prompt prompt_of(const jinja::Rendering& rendering) {
+  Prompt prompt;
+  const std::string_view text = rendering.text;
+  size_t done = 0;
+  for (const jinja::Span& span : rendering.literal) {
+    for (size_t at = span.begin; at < span.end;) {
+      size_t length = 0;
+      for (const std::string_view token : kControlTokens) {
+        if (text.substr(at, span.end - at).substr(0, token.size()) == token) length = token.size();
+      }
+      if (length == 0) {
+        ++at;
+        continue;
+      }
+      prompt.add_text(text.substr(done, at - done));
+      prompt.add_markup(text.substr(at, length));
+      at += length;
+      done = at;
+    }
+  }
+  prompt.add_text(text.substr(done));
+  return prompt;
+}
+
+class InterpretedTemplate final : public ChatTemplate {
+ public:
+  InterpretedTemplate(std::shared_ptr<const jinja::Program> program, std::string file)
+      : program_(std::move(program)), file_(std::move(file)) {}
+
+  Result<Prompt> render(std::string_view request_json, const RenderBudget& budget) const override {
+    MM2_ASSIGN_OR_RETURN(const Value value, parse_value(request_json, "request"));
+    MM2_ASSIGN_OR_RETURN(const ChatRequest request, read_request(value));
+    Value context;
+    context.kind = Value::Kind::object;
+    if (request.kwargs != nullptr) context = *request.kwargs;
+    const auto put = [&](const char* name, const Value& member) {
+      context.keys.emplace_back(name);
+      context.items.push_back(member);
+    };
+    put("messages", *request.messages);
+    if (request.tools != nullptr) put("tools", *request.tools);
+    Value wanted;
+    wanted.kind = Value::Kind::boolean;
+    wanted.flag = request.add_generation_prompt;
+    put("add_generation_prompt", wanted);
+    jinja::Limits limits;
+    limits.max_steps = budget.max_steps;
+    limits.max_depth = budget.max_depth;
+    limits.max_memory_bytes = budget.max_memory_bytes;
+    limits.max_output_bytes = budget.max_output_bytes;
+    MM2_ASSIGN_OR_RETURN(const jinja::Rendering out,
+                         jinja::render(*program_, context, limits, budget.clock));
+    return prompt_of(out);
+  }
+
+  std::string describe() const override {
+    Json out;
+    out["renderer"] = "interpreter";
+    out["file"] = file_;
+    return out.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
+ private:
+  std::shared_ptr<const jinja::Program> program_;
+  std::string file_;
+};
+
 // "chat_template" of a configuration file: a string, or [{"name": .., "template": ..}].
 Result<std::string> template_in_config(const std::string& file, const std::string& text) {
   JsonLimits limits;
@@ -104,16 +178,17 @@ Result<std::string> template_in_config(const std::string& file, const std::strin
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::parse(std::string_view source,
                                                                 const std::string& name) {
   auto form = reduce_template(source);
-  if (!form.ok()) return Status(form.status()).in(name);
   for (KnownForm& known : known_forms()) {
+    if (!form.ok()) break;  // the interpreter has the say on what is wrong with it
     if (known.digest != form->digest || !form->has_identity) continue;
     known.dialect.identity = std::move(form->identity);
     return std::shared_ptr<const ChatTemplate>(
         std::make_shared<NativeTemplate>(std::move(known.dialect), known.name, name));
   }
-  return error(
-      Code::unsupported, name, ": not a known chat template of the MiniMax-M2 family (form ",
-      absl::StrFormat("%016x", form->digest), "), and there is no general Jinja interpreter yet");
+  auto program = jinja::parse_program(source);
+  if (!program.ok()) return Status(program.status()).in(name);
+  return std::shared_ptr<const ChatTemplate>(
+      std::make_shared<InterpretedTemplate>(*std::move(program), name));
 }
 
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::load(const std::string& path,

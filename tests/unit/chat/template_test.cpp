@@ -92,7 +92,7 @@ TEST_CASE("template: the default system sentence is read from the template") {
   CHECK(about["identity"] == "You are a pilot. Your \"name\" is Marten and is built by MiniMax.");
 }
 
-TEST_CASE("template: one that says something else is unsupported, with the file's name") {
+TEST_CASE("template: one that says something else is interpreted") {
   const std::string source = read_file(kOfficial);
   for (const std::string& variant :
        {std::string("{{ messages[0].content }}"), std::string(),
@@ -100,21 +100,23 @@ TEST_CASE("template: one that says something else is unsupported, with the file'
         with(source, "loop.index0 > ns", "loop.index0 >= ns"), source + "bye",
         with(source, "{%- endfor -%}\n\n{#- Generation", "{%- endfor %}\n\n\n{# Generation")}) {
     const auto chat = ChatTemplate::parse(variant, "x/y.jinja");
-    REQUIRE_FALSE(chat.ok());
-    CHECK(chat.status().code() == Code::unsupported);
-    CHECK(chat.status().message().find("x/y.jinja") == 0);
+    INFO(chat.status().message());
+    REQUIRE(chat.ok());
+    CHECK((*chat)->describe() == R"({"renderer":"interpreter","file":"x/y.jinja"})");
   }
 }
 
 TEST_CASE("template: broken tags are format errors, not crashes") {
-  for (const char* source : {"{", "{{", "{%", "{#", "{{ 'x", "{% if x", "{# x", "{{ \"\\", "{%-"}) {
+  for (const char* source : {"{{", "{%", "{{ 'x", "{% if x", "{# x", "{{ \"\\", "{%-"}) {
     const auto chat = ChatTemplate::parse(source, "t");
     REQUIRE_FALSE(chat.ok());
     CHECK((chat.status().code() == Code::format || chat.status().code() == Code::unsupported));
   }
   const std::string source = read_file(kOfficial);
   for (size_t n = 0; n < source.size(); n += 13) {
-    CHECK_FALSE(ChatTemplate::parse(source.substr(0, n), "t").ok());
+    const auto chat = ChatTemplate::parse(source.substr(0, n), "t");
+    CHECK((chat.ok() || chat.status().code() == Code::format));
+    if (chat.ok()) CHECK((*chat)->describe().find("interpreter") != std::string::npos);
   }
 }
 
@@ -136,7 +138,7 @@ TEST_CASE("template: a folder keeps it in chat_template.jinja or in a configurat
   CHECK(load({{"m/tokenizer_config.json", "{"}}).status().code() == Code::format);
   CHECK(load({{"m/tokenizer_config.json", R"({"chat_template": 7})"}}).status().code() ==
         Code::format);
-  CHECK(load({{"m/tokenizer_config.json", R"({"chat_template": "x"})"}})
+  CHECK(load({{"m/tokenizer_config.json", R"({"chat_template": "{% x"})"}})
             .status()
             .message()
             .find("m/tokenizer_config.json") == 0);

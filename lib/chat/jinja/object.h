@@ -1,0 +1,235 @@
+// Values of a running template: Python's, reference counted, every byte accounted for.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "chat/jinja/bigint.h"
+
+namespace mm2::chat::jinja {
+
+enum class Kind : uint8_t {
+  undefined,
+  none,
+  boolean,
+  integer,
+  real,
+  big,  // an integer that does not fit 64 bits
+  string,
+  list,
+  tuple,
+  dict,
+  range,
+  names,  // namespace()
+  macro,
+  builtin,
+  method,
+  loop,
+  generator,
+  view,  // dict.keys(), .values(), .items()
+  cycler,
+  joiner,
+};
+
+/// What all objects of one run together occupy. Outlives them.
+struct Heap {
+  uint64_t used = 0;
+  uint64_t limit = 0;
+};
+
+struct Object {
+  Object(Kind k, Heap& h) : heap(h), kind(k) {}
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+  virtual ~Object() { heap.used -= bytes; }
+
+  Heap& heap;
+  uint64_t bytes = 0;
+  uint32_t refs = 0;
+  uint16_t depth = 0;  // of nested containers below this one; bounded, so destruction is too
+  Kind kind;
+};
+
+/// One value. Objects are shared and immutable but for namespaces, cyclers and generators.
+class Val {
+ public:
+  Val() = default;
+  Val(const Val& o) : kind_(o.kind_), u_(o.u_) { keep(); }
+  Val(Val&& o) noexcept : kind_(o.kind_), u_(o.u_) { o.forget(); }
+  Val& operator=(Val o) noexcept {
+    std::swap(kind_, o.kind_);
+    std::swap(u_, o.u_);
+    return *this;
+  }
+  ~Val() {
+    if (is_object() && u_.object != nullptr && --u_.object->refs == 0) delete u_.object;
+  }
+
+  static Val none() { return Val(Kind::none); }
+  static Val of(bool b) {
+    Val v(Kind::boolean);
+    v.u_.integer = b;
+    return v;
+  }
+  static Val of(int64_t i) {
+    Val v(Kind::integer);
+    v.u_.integer = i;
+    return v;
+  }
+  static Val of(double d) {
+    Val v(Kind::real);
+    v.u_.real = d;
+    return v;
+  }
+  static Val of(Object* object) {
+    Val v(object->kind);
+    v.u_.object = object;
+    v.keep();
+    return v;
+  }
+
+  Kind kind() const { return kind_; }
+  bool is(Kind k) const { return kind_ == k; }
+  bool is_object() const { return kind_ == Kind::undefined || kind_ >= Kind::big; }
+  bool is_int() const { return kind_ == Kind::integer || kind_ == Kind::boolean; }
+  bool is_number() const { return is_int() || kind_ == Kind::real || kind_ == Kind::big; }
+  int64_t integer() const { return u_.integer; }  // booleans: 0 or 1
+  double real() const { return u_.real; }
+  Object* object() const { return u_.object; }
+  template <typename T>
+  T& as() const {
+    return *static_cast<T*>(u_.object);
+  }
+  const std::string& text() const;
+
+ private:
+  explicit Val(Kind k) : kind_(k) { u_.integer = 0; }
+  void keep() const {
+    if (is_object() && u_.object != nullptr) ++u_.object->refs;
+  }
+  void forget() {
+    kind_ = Kind::none;
+    u_.integer = 0;
+  }
+  Kind kind_ = Kind::undefined;
+  union {
+    int64_t integer;
+    double real;
+    Object* object = nullptr;
+  } u_;
+};
+
+/// Bytes [begin, end) that the template itself wrote as a literal.
+struct Span {
+  size_t begin;
+  size_t end;
+};
+using Spans = std::vector<Span>;
+/// Appends a span, joining it to the last when they touch.
+void add_span(Spans& spans, size_t begin, size_t end);
+
+struct Str final : Object {
+  Str(Heap& h, std::string t) : Object(Kind::string, h), text(std::move(t)) {}
+  std::string text;
+  Spans literal;
+  bool markup = false;  // marked safe
+};
+
+struct Big final : Object {
+  Big(Heap& h, BigInt v) : Object(Kind::big, h), value(std::move(v)) {}
+  BigInt value;
+};
+
+struct Undefined final : Object {
+  Undefined(Heap& h, std::string m) : Object(Kind::undefined, h), message(std::move(m)) {}
+  std::string message;
+  bool security = false;
+};
+
+/// list, tuple, and generator (`at` is what was consumed).
+struct List final : Object {
+  List(Kind k, Heap& h) : Object(k, h) {}
+  std::vector<Val> items;
+  size_t at = 0;
+};
+
+struct Dict final : Object {
+  explicit Dict(Heap& h) : Object(Kind::dict, h) {}
+  std::vector<std::pair<Val, Val>> items;
+  const Val* find(const Val& key) const;
+  const Val* find(std::string_view key) const;
+  void set(const Val& key, Val value);
+
+ private:
+  std::unordered_multimap<uint64_t, uint32_t> index_;  // once there are many
+};
+
+struct Range final : Object {
+  explicit Range(Heap& h) : Object(Kind::range, h) {}
+  int64_t start = 0, stop = 0, step = 1;
+  int64_t size() const;
+};
+
+struct View final : Object {
+  explicit View(Heap& h) : Object(Kind::view, h) {}
+  enum class What : uint8_t { keys, values, items } what = What::keys;
+  Val dict;
+};
+
+struct Names final : Object {
+  explicit Names(Heap& h) : Object(Kind::names, h) {}
+  std::vector<std::pair<std::string, Val>> items;
+};
+
+struct Loop final : Object {
+  explicit Loop(Heap& h) : Object(Kind::loop, h) {}
+  std::vector<Val> items;
+  size_t index0 = 0;
+  int64_t depth0 = 0;
+  const void* node = nullptr;  // recursive loops: the statement
+  const void* scope = nullptr;
+  Val last_changed;
+  bool has_changed = false;
+};
+
+struct Method final : Object {
+  Method(Heap& h, Val s, std::string n)
+      : Object(Kind::method, h), self(std::move(s)), name(std::move(n)) {}
+  Val self;
+  std::string name;
+};
+
+struct Builtin final : Object {
+  Builtin(Heap& h, std::string n) : Object(Kind::builtin, h), name(std::move(n)) {}
+  std::string name;
+};
+
+struct Cycler final : Object {
+  Cycler(Kind k, Heap& h) : Object(k, h) {}
+  std::vector<Val> items;  // joiner: the separator
+  size_t at = 0;
+};
+
+inline const std::string& Val::text() const {
+  return as<Str>().text;
+}
+
+/// a == b of Python. Numbers compare by value; undefined equals undefined.
+bool equal(const Val& a, const Val& b, int depth = 0);
+bool truthy(const Val& v);
+/// Whether a dict key can be made of it.
+bool hashable(const Val& v);
+uint64_t hash_of(const Val& v);
+const char* type_name(const Val& v);
+/// The value of any number as a double.
+double to_double(const Val& v);
+BigInt to_big(const Val& v);
+/// -1, 0, 1 of two numbers, exactly; 2 when one is NaN.
+int compare_numbers(const Val& a, const Val& b);
+
+}  // namespace mm2::chat::jinja

@@ -1,0 +1,47 @@
+// Python's view of UTF-8 text: code points, white space, case.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mm2::chat::jinja {
+
+/// Reads one code point at `at` and moves behind it. Text is UTF-8, lone surrogates allowed.
+char32_t next_code_point(std::string_view text, size_t& at);
+/// Where the code point that ends at `end` begins.
+size_t previous(std::string_view text, size_t end);
+void append_code_point(std::string& out, char32_t c);
+size_t length_of(std::string_view text);
+/// Byte offset of code point `index`, or the size behind the end.
+size_t offset_of(std::string_view text, size_t index);
+std::vector<std::string_view> code_points(std::string_view text);
+
+bool is_python_space(char32_t c);
+std::string_view strip_left(std::string_view text);
+std::string_view strip_right(std::string_view text);
+/// `chars` are the code points to take off.
+std::string_view strip_left(std::string_view text, std::string_view chars);
+std::string_view strip_right(std::string_view text, std::string_view chars);
+
+/// Simple case mapping of Latin, Greek and Cyrillic; other scripts stay as they are.
+char32_t to_upper(char32_t c);
+char32_t to_lower(char32_t c);
+bool is_letter(char32_t c);
+bool is_digit(char32_t c);
+bool is_cased(char32_t c);
+std::string upper(std::string_view text);
+std::string lower(std::string_view text);
+std::string capitalize(std::string_view text);
+std::string title(std::string_view text);
+std::string swapcase(std::string_view text);
+
+/// `from` replaced by `to`, at most `count` times (negative: always), as str.replace.
+std::string replace(std::string_view text, std::string_view from, std::string_view to,
+                    int64_t count);
+/// The parts between the separators, at least one.
+std::vector<std::string_view> split_at(std::string_view text, char by);
+std::string escape_html(std::string_view text);
+
+}  // namespace mm2::chat::jinja
