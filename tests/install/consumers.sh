@@ -50,6 +50,16 @@ case $what in
       run_all "$out/c_static"
     fi
     ;;
+  readme) # the program in README.md is one, against the installed tree and the bundled model
+    mkdir -p "$work/readme"
+    awk '/^```/ {inside = ($0 == "```c"); next} inside' "$source/README.md" >"$work/readme/readme.c"
+    PKG_CONFIG_PATH=$(echo "$moved"/lib*/pkgconfig)
+    export PKG_CONFIG_PATH
+    $CC $flags -std=c99 -Wall -Wextra -Werror "$work/readme/readme.c" -o "$work/readme/readme" $(pkg-config --cflags --libs mm2) \
+      "-Wl,-rpath,$(pkg-config --variable=libdir mm2)"
+    cd "$source"
+    ASAN_OPTIONS=detect_leaks=0 "$work/readme/readme" | grep "^ Tokyo\."
+    ;;
   add_subdirectory)
     # What is tested is the build description. The options are those of the build that holds this test, so that a
     # compiler cache has the objects already; without one they are compiled as cheaply as possible.
