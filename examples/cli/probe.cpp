@@ -11,11 +11,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr size_t kReadBytes = size_t{256} << 20;  // beyond the last-level cache of most machines
-constexpr int kLanes = 16;                        // F32 in the widest register
 constexpr int kChains = 8;                        // independent sums, to cover the latency
 constexpr int64_t kRounds = 400000;
 
-using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+using Vector4 = float __attribute__((vector_size(16)));
+using Vector8 = float __attribute__((vector_size(32)));
+using Vector16 = float __attribute__((vector_size(64)));
 
 /// Seconds from the moment all threads are ready until the last one is done.
 double time_threads(int32_t n_threads, const std::function<void(int32_t)>& work) {
@@ -36,60 +37,64 @@ double time_threads(int32_t n_threads, const std::function<void(int32_t)>& work)
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-/// kChains independent sums of kLanes products, again and again.
-__attribute__((always_inline)) inline float multiply_add(int64_t rounds, float start) {
-  Vector sums[kChains];
-  for (int c = 0; c < kChains; ++c) sums[c] = Vector{} + start * static_cast<float>(c + 1);
-  const Vector factor = Vector{} + 0.999999f, addend = Vector{} + 1e-6f;
+/// Applies `step` to kChains sums again and again. Every sum has a name of its own: so all of them
+/// stay in registers.
+template <typename Vector, typename Step>
+__attribute__((always_inline)) inline float run_chains(int64_t rounds, const Vector& start,
+                                                       Step step) {
+  Vector a = start, b = a * 2, c = a * 3, d = a * 4, e = a * 5, f = a * 6, g = a * 7, h = a * 8;
   for (int64_t r = 0; r < rounds; ++r) {
-    for (int c = 0; c < kChains; ++c) sums[c] = sums[c] * factor + addend;
+    step(a), step(b), step(c), step(d), step(e), step(f), step(g), step(h);
   }
-  float total = 0;
-  for (const Vector& sum : sums) total += sum[0];
-  return total;
+  const Vector sum = a + b + c + d + e + f + g + h;
+  return sum[0];
 }
 
-float any_processor(int64_t rounds, float start) {
-  return multiply_add(rounds, start);
+template <typename Vector>
+__attribute__((always_inline)) inline float multiply_add(int64_t rounds, const Vector& start) {
+  const Vector factor = Vector{} + 0.999999f, addend = factor * 1e-6f;
+  return run_chains(
+      rounds,
+      start, [&](Vector & sum) __attribute__((always_inline)) { sum = sum * factor + addend; });
 }
 
 struct Arithmetic {
   float (*work)(int64_t rounds, float start);
-  int products_per_lane;
+  int products;  // of one step
 };
+
+float any_processor(int64_t rounds, float start) {
+  return multiply_add(rounds, Vector4{} + start);
+}
 
 #if defined(__x86_64__)
 
 __attribute__((target("avx2,fma"))) float with_avx2(int64_t rounds, float start) {
-  return multiply_add(rounds, start);
+  return multiply_add(rounds, Vector8{} + start);
 }
 __attribute__((target("avx512f"))) float with_avx512(int64_t rounds, float start) {
-  return multiply_add(rounds, start);
+  return multiply_add(rounds, Vector16{} + start);
 }
-/// Dot products of BF16 pairs, added to F32: two products a lane.
+/// Dot products of BF16 pairs, added to F32. As bits of BF16 any numbers will do.
 __attribute__((target("avx512f"))) float with_bf16(int64_t rounds, float start) {
-  Vector sums[kChains];
-  for (int c = 0; c < kChains; ++c) sums[c] = Vector{} + start * static_cast<float>(c + 1);
-  const Vector factor = Vector{} + 1e-3f;  // as bits: any numbers will do
-  for (int64_t r = 0; r < rounds; ++r) {
-    for (int c = 0; c < kChains; ++c) asm("vdpbf16ps %1, %1, %0" : "+v"(sums[c]) : "v"(factor));
-  }
-  float total = 0;
-  for (const Vector& sum : sums) total += sum[0];
-  return total;
+  const Vector16 factor = Vector16{} + 1e-3f;
+  return run_chains(
+      rounds, Vector16{} + start, [&](Vector16 & sum) __attribute__((always_inline)) {
+        asm("vdpbf16ps %1, %1, %0" : "+v"(sum) : "v"(factor));
+      });
 }
 
 std::vector<Arithmetic> arithmetic_of_this_machine() {
-  if (__builtin_cpu_supports("avx512bf16")) return {{with_avx512, 1}, {with_bf16, 2}};
-  if (__builtin_cpu_supports("avx512f")) return {{with_avx512, 1}};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {{with_avx2, 1}};
-  return {{any_processor, 1}};
+  if (__builtin_cpu_supports("avx512bf16")) return {{with_avx512, 16}, {with_bf16, 32}};
+  if (__builtin_cpu_supports("avx512f")) return {{with_avx512, 16}};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {{with_avx2, 8}};
+  return {{any_processor, 4}};
 }
 
 #else
 
 std::vector<Arithmetic> arithmetic_of_this_machine() {
-  return {{any_processor, 1}};
+  return {{any_processor, 4}};
 }
 
 #endif
@@ -123,8 +128,7 @@ void MachineProbe::measure_arithmetic() {
     const double seconds = time_threads(n_threads_, [&](int32_t thread) {
       if (arithmetic.work(kRounds, static_cast<float>(thread + 1)) != 0) n_useful.fetch_add(1);
     });
-    const double flop =
-        2.0 * arithmetic.products_per_lane * kLanes * kChains * kRounds * n_threads_;
+    const double flop = 2.0 * arithmetic.products * kChains * kRounds * n_threads_;
     if (n_useful.load() > 0) peak_gflop_per_s_ = std::max(peak_gflop_per_s_, flop / seconds / 1e9);
   }
 }
