@@ -40,7 +40,7 @@ QUANTISATION = {
 }
 PRUNING = {
     "reap_all_tokens": "lowest REAP scores, calibrated on all tokens",
-    "reap_answers": "**lowest REAP scores, calibrated on answer tokens**",
+    "reap_answers": "lowest REAP scores, calibrated on answer tokens",
     "least_used_all_tokens": "least used on all tokens",
     "least_used_on_answers": "least used on answer tokens",
     "highest_reap_answers": "highest REAP scores on answer tokens (the wrong end)",
@@ -53,7 +53,9 @@ def percent(share):
 
 
 def rows(head, lines):
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
+    rule = "|" + "---|" * len(head)
+    cells = [f"| {' | '.join(line)} |" for line in (head, *lines)]
+    return [cells[0], rule, *cells[1:]]
 
 
 def skill_table(greedy):
