@@ -1,7 +1,6 @@
 #!/bin/bash
-# Dependencies, build, the whole suite; the claims about the rooms, the kernels and the C ABI also under AddressSanitizer
-# and UndefinedBehaviorSanitizer (build/checked: preset dev without the programs, which take longest to compile and add
-# nothing that reads bytes of others).  tests/run.sh --quick leaves that part out.
+# Dependencies, build, the whole suite.  tests/run.sh --sanitizers runs it once more under AddressSanitizer and
+# UndefinedBehaviorSanitizer first, without the programs and what looks at source text or installed trees only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 step() { echo "== $* (${SECONDS} s)"; }
@@ -17,7 +16,7 @@ cmake/install-dependencies.sh
 step "build, release"
 quietly cmake --preset default
 quietly cmake --build --preset default
-if [ "${1:-}" != "--quick" ]; then
+if [ "${1:-}" = "--sanitizers" ]; then
   step "build, sanitizers"
   quietly cmake --preset dev -B build/checked -DMM2_BUILD_EXAMPLES=OFF
   quietly cmake --build build/checked
