@@ -61,7 +61,7 @@ void TensorFile::publish() {
 }
 
 void TensorFile::write_bytes(const void* bytes, size_t n) {
-  if (std::fwrite(bytes, 1, n, file_.get()) != n) {
+  if (n > 0 && std::fwrite(bytes, 1, n, file_.get()) != n) {
     throw Failure(kResources, doing_, std::strerror(errno));
   }
 }
