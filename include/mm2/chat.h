@@ -26,8 +26,8 @@ MM2_API mm2_status mm2_budget_init(mm2_budget* budget, size_t size);
 
 /* Loads the chat template of a checkpoint. path: a folder (chat_template.jinja, else
  * tokenizer_config.json) or the template file. Templates of the M2 family are recognised and run
- * natively. host: NULL = defaults; only its source and log are used. out is owned by the caller.
- * Errors: NOT_FOUND, IO, FORMAT, UNSUPPORTED (a template that this version cannot run). */
+ * natively; every other one runs in a sandboxed Jinja interpreter. host: NULL = defaults; only its
+ * source and log are used. out is owned by the caller. Errors: NOT_FOUND, IO, FORMAT. */
 MM2_API mm2_status mm2_chat_template_load(const char* path, const mm2_host* host,
                                           mm2_chat_template** out, mm2_error* err);
 

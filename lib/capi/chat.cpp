@@ -1,5 +1,6 @@
 #include "mm2/chat.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,6 +24,10 @@ Result<chat::RenderBudget> read_budget(const mm2_budget* from) {
   MM2_ASSIGN_OR_RETURN(const mm2_budget given, read_struct(from, "budget"));
   chat::RenderBudget budget;
   if (given.max_output_bytes != 0) budget.max_output_bytes = given.max_output_bytes;
+  if (given.max_steps != 0) budget.max_steps = given.max_steps;
+  if (given.max_memory_bytes != 0) budget.max_memory_bytes = given.max_memory_bytes;
+  // Deeper than the default would outgrow the stack that the interpreter was written for.
+  if (given.max_depth != 0) budget.max_depth = std::min(given.max_depth, budget.max_depth);
   return budget;
 }
 

@@ -129,7 +129,23 @@ TEST_CASE("capi text: a rendering above its budget, and a request that is no JSO
           budget.max_output_bytes = 10;
           chat.render(tokenizer, R"({"messages": [{"role": "user", "content": "hi"}]})", &budget);
         }) == MM2_E_BUDGET);
-  CHECK(code_of([] { mm2::ChatTemplate::parse("{{ messages[0] }}"); }) == MM2_E_UNSUPPORTED);
+  CHECK(code_of([] { mm2::ChatTemplate::parse("{{ messages[0"); }) == MM2_E_FORMAT);
+}
+
+TEST_CASE("capi text: a template that is not of the family is interpreted, within its steps") {
+  const auto chat = mm2::ChatTemplate::parse("{% for m in messages %}{{ m.content }};{% endfor %}");
+  const std::string request = R"({"messages": [{"role": "user", "content": "hi"}]})";
+  mm2_buffer* text = nullptr;
+  REQUIRE(mm2_buffer_create(&text, nullptr) == MM2_OK);
+  CHECK(mm2_chat_render(chat.get(), nullptr, request.data(), request.size(), nullptr, text, nullptr,
+                        nullptr) == MM2_OK);
+  CHECK(std::string(static_cast<const char*>(mm2_buffer_data(text)), mm2_buffer_size(text)) ==
+        "hi;");
+  auto budget = mm2::make<mm2_budget>();
+  budget.max_steps = 1;
+  CHECK(mm2_chat_render(chat.get(), nullptr, request.data(), request.size(), &budget, text, nullptr,
+                        nullptr) == MM2_E_BUDGET);
+  mm2_buffer_destroy(text);
 }
 
 TEST_CASE("capi text: without a tokenizer there is text but no ids") {
