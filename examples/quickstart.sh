@@ -18,7 +18,7 @@ if [ ! -f $build/build.ninja ]; then
   cmake --preset default -B $build -DMM2_BUILD_TESTS=OFF >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 fi
 # Says nothing when there is nothing to do.
-cmake --build $build --target mm2_cli | { grep -v "ninja: no work to do" || true; } >&2
+cmake --build $build --target mm2_cli | { grep --line-buffered -v "ninja: no work to do" || true; } >&2
 mm2=$root/$build/examples/cli/mm2
 
 if [ $# -gt 0 ]; then
