@@ -59,14 +59,14 @@ struct Backend {
   int32_t real;  // activations between operations: kF32 or kF64
 
   /// Bytes of a packed matrix, or -1 where this backend cannot hold such weights.
-  int64_t (*packed_bytes)(int32_t scheme, int32_t number, int64_t n_out, int64_t n_in);
+  int64_t (*packed_bytes)(const Format* format, int64_t n_out, int64_t n_in);
   /// Writes some rows into the packed matrix. first_row and n_rows are multiples of pack_rows, but
   /// for the last rows of the matrix. Every byte of the packed blocks that hold these rows is
   /// written, padding included. Different rows may be packed at once from many threads.
   void (*pack)(const MatrixRows* rows, void* packed);
   int32_t pack_rows;
-  /// True when pack would only copy: then the bytes of the file may be used where they are, if they
-  /// are aligned to one number.
+  /// True when pack would only copy plain weights: then the bytes of the file may be used where they
+  /// are, if they are aligned to one number.
   bool keeps_file_layout;
 
   int64_t (*kv_block_bytes)(const ModelShape* shape, int32_t block_size, int32_t number);

@@ -10,9 +10,15 @@
 //
 // Order of additions, the same in every FP32 backend; the reference keeps it in products and
 // experts, adds the rest in plain ascending order and calls the C library:
-//   products with weights: one chain from +0 for each output; pairs of k ascending, in a pair the
-//     odd k first (what vdpbf16ps does); each product is rounded to Real, then added. Of two 16-bit
-//     numbers it is exact, so a fused multiply-add gives the same bits.
+//   products with weights: chains from +0; pairs of k ascending, in a pair the odd k first (what
+//     vdpbf16ps does); each product is rounded to Real, then added. Of two 16-bit numbers it is
+//     exact, so a fused multiply-add gives the same bits.
+//     plain weights, and codes that hold their scale (format.h): one chain over the whole row
+//     others: a chain for each sum_group columns of its codes (kInteger: code - 2^(bits - 1)), then
+//       y += scale * chain, groups ascending, product and sum each rounded. With zeros the codes
+//       count from 0 and the chain starts at -(zero * s), s = the group's x added up like products.
+//     ordered: k counts the packed columns
+//     at the end y * output_scale, or y / output_scale, where it is not 1
 //   experts: a sum from +0, ids ascending, sum += weight * down; then h += sum
 //   rms_norm: squares in 16 lanes (element i in lane i mod 16, ascending), then the lanes in
 //     halves: i and i + 8, i and i + 4, i and i + 2, 0 and 1

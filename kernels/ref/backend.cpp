@@ -2,22 +2,37 @@
 
 #include "kernels/api/default_step.h"
 #include "kernels/api/numbers.h"
+#include "kernels/ref/codes.h"
 #include "kernels/ref/ref.h"
 
 namespace mm2::kernels {
 namespace {
 
-int64_t packed_bytes(int32_t scheme, int32_t number, int64_t n_out, int64_t n_in) {
-  if (scheme != kPlain) return -1;
-  if (number != kF32 && number != kBF16 && number != kF16) return -1;
-  if (n_out < 0 || n_in < 0 || (n_in > 0 && n_out > INT64_MAX / 4 / n_in)) return -1;
-  return n_out * n_in * bytes_of(number);
+int64_t packed_bytes(const Format* format, int64_t n_out, int64_t n_in) {
+  constexpr int64_t kMost = INT64_MAX / 64;  // of elements: codes, scales and order
+  if (n_out < 0 || n_in < 0 || n_out > kMost || n_in > kMost) return -1;
+  if (!is_format(*format, n_in)) return -1;
+  if (n_in > 0 && n_out > kMost / n_in) return -1;
+  if (is_plain(*format)) return n_out * n_in * bytes_of(format->number);
+  return ref::code_matrix(*format, n_out, n_in, nullptr).bytes;
 }
 
 void pack(const MatrixRows* rows, void* packed) {
-  const int64_t row_bytes = rows->n_in * bytes_of(rows->number);
-  memcpy(static_cast<char*>(packed) + rows->first_row * row_bytes, rows->codes,
+  const Format& f = rows->format;
+  char* to = static_cast<char*>(packed);
+  const int64_t row_bytes = rows->n_in * (is_plain(f) ? bytes_of(f.number) : 1);
+  memcpy(to + rows->first_row * row_bytes, rows->codes,
          static_cast<size_t>(rows->n_rows * row_bytes));
+  if (is_plain(f)) return;
+  const ref::CodeMatrix m = ref::code_matrix(f, rows->n_out, rows->n_in, packed);
+  const int64_t from = rows->first_row * m.patches, n = rows->n_rows * m.patches;
+  memcpy(const_cast<float*>(m.scales) + from, rows->scales, static_cast<size_t>(n) * 4);
+  if (f.zeros != 0) {
+    memcpy(const_cast<uint8_t*>(m.zeros) + from, rows->zeros, static_cast<size_t>(n));
+  }
+  if (f.ordered != 0 && rows->first_row == 0) {
+    memcpy(const_cast<int32_t*>(m.order), rows->order, static_cast<size_t>(rows->n_in) * 4);
+  }
 }
 
 int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) {

@@ -9,7 +9,7 @@ void embed(const Executor*, const EmbedArgs<Real>* a) {
   for (int32_t t = 0; t < a->n_tokens; ++t) {
     for (int64_t i = 0; i < hidden; ++i) {
       a->y[t * hidden + i] =
-          load<Real>(a->table->data, a->table->number, a->tokens[t] * hidden + i);
+          load<Real>(a->table->data, a->table->format.number, a->tokens[t] * hidden + i);
     }
   }
 }

@@ -1,19 +1,65 @@
 #include "kernels/api/parallel.h"
+#include "kernels/ref/codes.h"
 #include "kernels/ref/number.h"
 #include "kernels/ref/ref.h"
 
 namespace mm2::kernels::ref {
+namespace {
+
+// The chain of ops.h over n products. One addition per turn, not two: g++ 12.2 vectorises an
+// ordered sum of a[k + 1], a[k] wrongly.
+template <typename Real, typename Product>
+Real chain(Real sum, int64_t n, const Product& product) {
+  const int64_t n_paired = n / 2 * 2;
+  for (int64_t k = 0; k < n_paired; ++k) sum += product(k ^ 1);
+  if (n % 2 != 0) sum += product(n - 1);
+  return sum;
+}
+
+template <typename Real>
+Real dot_codes(const Matrix& w, int64_t row, const Real* x) {
+  const Format& f = w.format;
+  const CodeMatrix m = code_matrix(f, w.n_out, w.n_in, w.data);
+  const uint8_t* codes = m.codes + row * w.n_in;
+  const float* scales = m.scales + row * m.patches;
+  const auto x_at = [&](int64_t k) { return x[m.order == nullptr ? k : m.order[k]]; };
+  if (scale_in_code(f)) {
+    return chain(Real{0}, w.n_in, [&](int64_t k) {
+      return Real{code_value(f, codes[k]) * scales[k / f.patch_cols]} * x_at(k);
+    });
+  }
+  Real y = 0;
+  for (int64_t k0 = 0; k0 < w.n_in; k0 += sum_group(f)) {
+    const int64_t n = w.n_in - k0 < sum_group(f) ? w.n_in - k0 : sum_group(f);
+    const int64_t patch = k0 / f.patch_cols;
+    Real start = 0;
+    if (f.zeros != 0) {
+      const Real s = chain(Real{0}, n, [&](int64_t k) { return x_at(k0 + k); });
+      start = -(static_cast<Real>(m.zeros[row * m.patches + patch]) * s);
+    }
+    const Real sum = chain(start, n, [&](int64_t k) {
+      return Real{code_value(f, codes[k0 + k])} * x_at(k0 + k);
+    });
+    y += Real{scales[patch]} * sum;
+  }
+  return y;
+}
+
+}  // namespace
 
 template <typename Real>
 Real dot_row(const Matrix& w, int64_t row, const Real* x) {
-  return with_row<Real>(w, row, [&](auto weight) {
-    // One addition per turn, not two: g++ 12.2 vectorises an ordered sum of a[k + 1], a[k] wrongly.
-    const int64_t n_paired = w.n_in / 2 * 2;
-    Real sum = 0;
-    for (int64_t k = 0; k < n_paired; ++k) sum += weight(k ^ 1) * x[k ^ 1];
-    if (w.n_in % 2 != 0) sum += weight(w.n_in - 1) * x[w.n_in - 1];
-    return sum;
-  });
+  Real sum;
+  if (is_plain(w.format)) {
+    sum = with_row<Real>(w, row, [&](auto weight) {
+      return chain(Real{0}, w.n_in, [&](int64_t k) { return weight(k) * x[k]; });
+    });
+  } else {
+    sum = dot_codes(w, row, x);
+  }
+  if (w.output_scale == 1.0f) return sum;
+  const Real scale{w.output_scale};
+  return w.output_divides != 0 ? sum / scale : sum * scale;
 }
 
 template <typename Real>

@@ -36,12 +36,13 @@ inline void store(void* base, int32_t number, int64_t i, Real value) {
   if (number == kBF16) memcpy(at, &code, 2);
 }
 
-/// Calls f with a function k -> w[row, k] as Real, fitting the format of w.
+/// Calls f with a function k -> w[row, k] as Real, fitting the format of w; kPlain.
 template <typename Real, typename F>
 inline auto with_row(const Matrix& w, int64_t row, F&& f) {
-  const char* codes = static_cast<const char*>(w.data) + row * w.n_in * bytes_of(w.number);
-  if (w.number == kF32) return f([=](int64_t k) { return load<Real>(codes, kF32, k); });
-  if (w.number == kBF16) return f([=](int64_t k) { return load<Real>(codes, kBF16, k); });
+  const int32_t number = w.format.number;
+  const char* codes = static_cast<const char*>(w.data) + row * w.n_in * bytes_of(number);
+  if (number == kF32) return f([=](int64_t k) { return load<Real>(codes, kF32, k); });
+  if (number == kBF16) return f([=](int64_t k) { return load<Real>(codes, kBF16, k); });
   return f([=](int64_t k) { return load<Real>(codes, kF16, k); });
 }
 

@@ -99,9 +99,15 @@ class Loader {
       rows = reinterpret_cast<const std::byte*>(wide);
     }
     if (w.packed) {
-      const kernels::MatrixRows part{
-          kernels::kPlain, w.number, w.place.n_rows(), w.place.n_cols(), piece.first_row,
-          piece.n_rows,    rows};
+      const kernels::MatrixRows part{kernels::plain(w.number),
+                                     w.place.n_rows(),
+                                     w.place.n_cols(),
+                                     piece.first_row,
+                                     piece.n_rows,
+                                     rows,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr};
       backend_.pack(&part, to);
     } else {
       const size_t size = w.number == kernels::kF32 ? 4 : 2;
@@ -151,7 +157,7 @@ void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::by
   if (w.slot.vector != nullptr) {
     *w.slot.vector = reinterpret_cast<const float*>(at);
   } else {
-    *w.slot.matrix = {kernels::kPlain, w.number, w.place.n_rows(), w.place.n_cols(), at};
+    *w.slot.matrix = {kernels::plain(w.number), w.place.n_rows(), w.place.n_cols(), at};
   }
 }
 

@@ -38,7 +38,8 @@ Status set_size(const kernels::Backend& backend, PlannedWeight& w) {
   const int64_t n_rows = w.place.n_rows();
   const int64_t n_cols = w.place.n_cols();
   if (w.packed) {
-    const int64_t bytes = backend.packed_bytes(kernels::kPlain, w.number, n_rows, n_cols);
+    const kernels::Format format = kernels::plain(w.number);
+    const int64_t bytes = backend.packed_bytes(&format, n_rows, n_cols);
     if (bytes < 0) {
       return error(Code::unsupported, "tensor ", w.tensor->name, ": the ", backend.name,
                    " kernels do not take ", dtype_name(w.tensor->dtype), " weights");

@@ -18,7 +18,7 @@ struct PackedMatrix {
 
   PackedMatrix(const mm2::kernels::Backend& backend, int32_t number, int64_t n_out, int64_t n_in,
                uint64_t seed)
-      : bytes(backend.packed_bytes(mm2::kernels::kPlain, number, n_out, n_in)) {
+      : bytes(packed_bytes(backend, number, n_out, n_in)) {
     const int64_t size = mm2::kernels::bytes_of(number);
     std::vector<char> codes(static_cast<size_t>(n_out * n_in * size));
     for (int64_t i = 0; i < n_out * n_in; ++i) {
@@ -27,10 +27,24 @@ struct PackedMatrix {
       std::memcpy(codes.data() + i * size, size == 4 ? static_cast<const void*>(&x) : &half,
                   static_cast<size_t>(size));
     }
-    const mm2::kernels::MatrixRows rows{mm2::kernels::kPlain, number, n_out, n_in, 0, n_out,
-                                        codes.data()};
+    const mm2::kernels::MatrixRows rows{mm2::kernels::plain(number),
+                                        n_out,
+                                        n_in,
+                                        0,
+                                        n_out,
+                                        codes.data(),
+                                        nullptr,
+                                        nullptr,
+                                        nullptr};
     backend.pack(&rows, bytes.data.get());
-    matrix = {mm2::kernels::kPlain, number, n_out, n_in, bytes.data.get()};
+    matrix = {mm2::kernels::plain(number), n_out, n_in, bytes.data.get()};
+  }
+
+ private:
+  static int64_t packed_bytes(const mm2::kernels::Backend& backend, int32_t number, int64_t n_out,
+                              int64_t n_in) {
+    const mm2::kernels::Format format = mm2::kernels::plain(number);
+    return backend.packed_bytes(&format, n_out, n_in);
   }
 };
 

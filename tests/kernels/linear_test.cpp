@@ -42,13 +42,13 @@ std::vector<Real> run_ref(const Weights& w, const std::vector<Real>& x, int32_t 
 TEST_CASE("linear: the generic kernel and the reference add in the same order, to the last bit") {
   Random random(1);
   for (const Case& c : kCases) {
-    for (const int32_t number : {kF32, kBF16, kF16}) {
-      const Weights w(random, c.n_out, c.n_in, number);
+    for (const NamedFormat& named : all_formats(c.n_out, c.n_in)) {
+      const Weights w(random, c.n_out, c.n_in, named.format);
       for (const int32_t activations : {kBF16, kF32}) {
         for (const int32_t n_tokens : {1, 2, 5, 67}) {
           const auto x = random.vector(n_tokens * c.n_in);
           const auto add = random.vector(n_tokens * c.n_out);
-          INFO("w [" << c.n_out << ", " << c.n_in << "] number " << number << ", activations "
+          INFO("w [" << c.n_out << ", " << c.n_in << "] " << named.name << ", activations "
                      << activations << ", tokens " << n_tokens);
           CHECK(same_bits(run_generic(w, x, n_tokens, activations, add.data(), 2),
                           run_ref(w, x, n_tokens, activations, add.data())));
@@ -58,28 +58,31 @@ TEST_CASE("linear: the generic kernel and the reference add in the same order, t
   }
 }
 
-TEST_CASE("linear: the error against FP64 stays below n_in roundings of the sum of magnitudes") {
+TEST_CASE("linear: the error against FP64 is of a few roundings for each product") {
   Random random(2);
   for (const Case& c : kCases) {
-    for (const int32_t number : {kF32, kBF16, kF16}) {
-      const Weights w(random, c.n_out, c.n_in, number);
+    for (const NamedFormat& named : all_formats(c.n_out, c.n_in)) {
+      Weights w(random, c.n_out, c.n_in, named.format);
+      if (named.format.scheme == kFp4) w.set_output(0.3f, c.n_out % 2 == 0);
       const auto x = random.vector(3 * c.n_in);
       const auto y = run_generic(w, x, 3, kF32, nullptr, 1);
       const auto exact = run_ref<double>(w, widened(x), 3, kF64, nullptr);
       double worst = 0;
       for (int64_t t = 0; t < 3; ++t) {
         for (int64_t row = 0; row < c.n_out; ++row) {
-          double magnitude = 0;
+          double size = 0;
           for (int64_t k = 0; k < c.n_in; ++k) {
-            magnitude += std::abs(w.at(row, k) * double{x[static_cast<size_t>(t * c.n_in + k)]});
+            size += w.size_at(row, k) * std::abs(double{x[static_cast<size_t>(t * c.n_in + k)]});
           }
           const auto i = static_cast<size_t>(t * c.n_out + row);
-          // One rounding of each product, one of each addition.
-          const double bound = static_cast<double>(c.n_in + 1) * kEps * magnitude;
-          worst = std::max(worst, std::abs(double{y[i]} - exact[i]) / bound);
+          // One rounding of each product and of each addition; those of the scale, of the sum with
+          // it, of the start below zero (product, and its own n_in additions), of the output.
+          const double n = static_cast<double>(c.n_in);
+          const double roundings = named.format.zeros != 0 ? 2 * n + 5 : n + 4;
+          worst = std::max(worst, std::abs(double{y[i]} - exact[i]) / (roundings * kEps * size));
         }
       }
-      INFO("w [" << c.n_out << ", " << c.n_in << "] number " << number);
+      INFO("w [" << c.n_out << ", " << c.n_in << "] " << named.name);
       CHECK(worst <= 1.0);
     }
   }
@@ -87,9 +90,9 @@ TEST_CASE("linear: the error against FP64 stays below n_in roundings of the sum 
 
 TEST_CASE("linear: a row's bits do not depend on how many rows there are, nor on workers") {
   Random random(3);
-  for (const int32_t number : {kF32, kBF16, kF16}) {
-    const Case c{130, 71};
-    const Weights w(random, c.n_out, c.n_in, number);
+  const Case c{130, 71};
+  for (const NamedFormat& named : all_formats(c.n_out, c.n_in)) {
+    const Weights w(random, c.n_out, c.n_in, named.format);
     constexpr int32_t kMost = 37;
     const auto x = random.vector(kMost * c.n_in);
     const auto one_by_one = [&](int32_t t) {
@@ -104,8 +107,22 @@ TEST_CASE("linear: a row's bits do not depend on how many rows there are, nor on
     for (int32_t n = 1; n <= kMost; ++n) {
       const std::vector<float> some(x.begin(), x.begin() + n * c.n_in);
       const std::vector<float> want(expected.begin(), expected.begin() + n * c.n_out);
-      INFO("number " << number << ", " << n << " rows");
+      INFO(named.name << ", " << n << " rows");
       CHECK(same_bits(run_generic(w, some, n, kBF16, nullptr, 1 + n % 3), want));
+    }
+  }
+}
+
+TEST_CASE("linear: what an output is multiplied or divided by comes last") {
+  Random random(6);
+  Weights w(random, 65, 48, Format{kFp4, kE4M3, 4, 0, 0, 1, 16});
+  const auto x = random.vector(2 * 48);
+  const auto before = run_generic(w, x, 2, kBF16, nullptr, 1);
+  for (const bool divides : {false, true}) {
+    w.set_output(0.3f, divides);
+    const auto after = run_generic(w, x, 2, kBF16, nullptr, 1);
+    for (size_t i = 0; i < after.size(); ++i) {
+      CHECK(after[i] == (divides ? before[i] / 0.3f : before[i] * 0.3f));
     }
   }
 }

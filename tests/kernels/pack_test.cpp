@@ -2,30 +2,44 @@
 
 using namespace support;
 
+namespace {
+
+MatrixRows plain_rows(int32_t number, int64_t n_out, int64_t n_in, const char* codes) {
+  return {plain(number), n_out, n_in, 0, n_out, codes, nullptr, nullptr, nullptr};
+}
+
+}  // namespace
+
 TEST_CASE("pack: rows packed in pieces give the bytes of the whole, padding included") {
   Random random(1);
   const Backend& backend = *generic_backend();
-  for (const int32_t number : {kF32, kBF16, kF16}) {
-    for (const int64_t n_in : {1, 2, 63, 96}) {
-      for (const int64_t n_out : {1, 64, 65, 200}) {
-        const auto codes = encode(random.vector(n_out * n_in), number);
-        const int64_t bytes = backend.packed_bytes(kPlain, number, n_out, n_in);
+  for (const int64_t n_in : {1, 2, 63, 96, 160}) {
+    for (const int64_t n_out : {1, 64, 65, 200}) {
+      for (const NamedFormat& named : all_formats(n_out, n_in)) {
+        const Format& f = named.format;
+        const int64_t bytes = backend.packed_bytes(&f, n_out, n_in);
+        REQUIRE(bytes > 0);
         const Memory whole(bytes, 0x00), pieces(bytes, 0xFF);
-        const MatrixRows all{kPlain, number, n_out, n_in, 0, n_out, codes.data()};
+        const size_t width = is_plain(f) ? static_cast<size_t>(bytes_of(f.number)) : 1;
+        const int64_t patches = n_patches(f, n_in);
+        std::vector<char> codes(static_cast<size_t>(n_out * n_in) * width);
+        for (char& c : codes) c = static_cast<char>(random.bits() & 15u);
+        std::vector<float> scales(static_cast<size_t>(n_out * patches), 0.5f);
+        const std::vector<uint8_t> zeros(scales.size(), 7);
+        const std::vector<int32_t> order(static_cast<size_t>(n_in), 0);
+        const MatrixRows all{f,  n_out, n_in, 0, n_out, codes.data(), scales.data(), zeros.data(),
+                             order.data()};
         backend.pack(&all, whole.get());
         for (int64_t row = n_out / 64 * 64; row >= 0; row -= 64) {
-          const int64_t n_rows = std::min<int64_t>(64, n_out - row);
-          if (n_rows == 0) continue;
-          const MatrixRows some{kPlain,
-                                number,
-                                n_out,
-                                n_in,
-                                row,
-                                n_rows,
-                                codes.data() + row * n_in * bytes_of(number)};
-          backend.pack(&some, pieces.get());
+          MatrixRows some = all;
+          some.first_row = row;
+          some.n_rows = std::min<int64_t>(64, n_out - row);
+          some.codes = codes.data() + static_cast<size_t>(row * n_in) * width;
+          some.scales += row * patches;
+          some.zeros += row * patches;
+          if (some.n_rows > 0) backend.pack(&some, pieces.get());
         }
-        INFO("number " << number << " [" << n_out << ", " << n_in << "]");
+        INFO(named.name << " [" << n_out << ", " << n_in << "]");
         CHECK(std::memcmp(whole.get(), pieces.get(), whole.size()) == 0);
       }
     }
@@ -39,10 +53,11 @@ TEST_CASE("pack: codes may lie at any address") {
   std::vector<char> shifted(codes.size() + 1);
   std::copy(codes.begin(), codes.end(), shifted.begin() + 1);
   const Backend& backend = *generic_backend();
-  const int64_t bytes = backend.packed_bytes(kPlain, kBF16, 3, 5);
+  const Format format = plain(kBF16);
+  const int64_t bytes = backend.packed_bytes(&format, 3, 5);
   const Memory a(bytes), b(bytes);
-  const MatrixRows even{kPlain, kBF16, 3, 5, 0, 3, codes.data()};
-  const MatrixRows odd{kPlain, kBF16, 3, 5, 0, 3, shifted.data() + 1};
+  const MatrixRows even = plain_rows(kBF16, 3, 5, codes.data());
+  const MatrixRows odd = plain_rows(kBF16, 3, 5, shifted.data() + 1);
   backend.pack(&even, a.get());
   backend.pack(&odd, b.get());
   CHECK(std::memcmp(a.get(), b.get(), a.size()) == 0);
@@ -51,12 +66,34 @@ TEST_CASE("pack: codes may lie at any address") {
 TEST_CASE("pack: what a backend cannot hold is -1 bytes") {
   for (const Backend* backend : {generic_backend(), reference_backend(), reference_f64_backend()}) {
     INFO(backend->name);
-    CHECK(backend->packed_bytes(kPlain, kE4M3, 64, 64) == -1);
-    CHECK(backend->packed_bytes(kPlain, kI32, 64, 64) == -1);
-    CHECK(backend->packed_bytes(77, kBF16, 64, 64) == -1);
-    CHECK(backend->packed_bytes(kPlain, kBF16, INT64_MAX / 2, INT64_MAX / 2) == -1);
-    CHECK(backend->packed_bytes(kPlain, kF32, 64, 64) == 64 * 64 * 4);
+    const auto bytes = [&](const Format& f, int64_t n_out, int64_t n_in) {
+      return backend->packed_bytes(&f, n_out, n_in);
+    };
+    CHECK(bytes(plain(kE4M3), 64, 64) == -1);
+    CHECK(bytes(plain(kI32), 64, 64) == -1);
+    CHECK(bytes({77, kBF16, 0, 0, 0, 1, 32}, 64, 64) == -1);
+    CHECK(bytes({kInteger, kF16, 3, 0, 0, 1, 32}, 64, 64) == -1);
+    CHECK(bytes({kInteger, kF16, 4, 0, 0, 1, 48}, 64, 96) == -1);
+    CHECK(bytes({kInteger, kF16, 4, 0, 0, 0, 0}, 64, 96) == -1);
+    CHECK(bytes({kFp8, kF32, 8, 0, 0, 192, 192}, 384, 384) == -1);
+    CHECK(bytes({kFp4, kF32, 4, 0, 0, 1, 16}, 64, 64) == -1);
+    CHECK(bytes(plain(kBF16), INT64_MAX / 2, INT64_MAX / 2) == -1);
+    CHECK(bytes({kFp4, kE4M3, 4, 0, 0, 1, 16}, INT64_MAX / 2, INT64_MAX / 2) == -1);
+    CHECK(bytes(plain(kF32), 64, 64) == 64 * 64 * 4);
   }
+}
+
+TEST_CASE("pack: a record has the bytes of its codes, scales and zeros") {
+  const auto bits_each = [](const Format& f) {
+    return 8.0 * static_cast<double>(generic_backend()->packed_bytes(&f, 1536, 3072)) /
+           (1536.0 * 3072.0);
+  };
+  CHECK(bits_each({kInteger, kF16, 4, 0, 0, 1, 128}) == 4 + 16 / 128.0);
+  CHECK(bits_each({kInteger, kBF16, 4, 1, 0, 1, 128}) == 4 + 24 / 128.0);
+  CHECK(bits_each({kFp4, kE4M3, 4, 0, 0, 1, 16}) == 4.5);
+  CHECK(bits_each({kFp4, kE8M0, 4, 0, 0, 1, 32}) == 4.25);
+  CHECK(bits_each({kFp8, kE8M0, 8, 0, 0, 1, 32}) == 8.25);
+  CHECK(bits_each({kFp8, kF32, 8, 0, 0, 128, 128}) == 8 + 8 * 128 / (64.0 * 3072));
 }
 
 TEST_CASE("numbers: BF16 rounds to nearest even and keeps NaN, every F16 widens to its value") {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/api/backend.h"
+#include "kernels/api/format.h"
 #include "kernels/api/numbers.h"
 #include "kernels/ref/ref.h"
 
@@ -108,42 +109,139 @@ inline std::vector<char> encode(const std::vector<float>& values, int32_t number
   return codes;
 }
 
-/// A matrix of random numbers, in file layout and as each backend packs it.
+/// A matrix of random numbers, as the reference keeps it and in the layout of the other backends.
 class Weights {
  public:
   Weights(Random& random, int64_t n_out, int64_t n_in, int32_t number, float scale = 1.0f)
       : Weights(random.vector(n_out * n_in, scale), n_out, n_in, number) {}
 
   Weights(const std::vector<float>& values, int64_t n_out, int64_t n_in, int32_t number)
-      : codes_(encode(values, number)),
-        packed_(generic_backend()->packed_bytes(kPlain, number, n_out, n_in)) {
-    const MatrixRows rows{kPlain, number, n_out, n_in, 0, n_out, codes_.data()};
-    generic_backend()->pack(&rows, packed_.get());
-    ref = {kPlain, number, n_out, n_in, codes_.data()};
-    generic = {kPlain, number, n_out, n_in, packed_.get()};
+      : codes_(encode(values, number)) {
+    pack({plain(number), n_out, n_in, 0, n_out, codes_.data(), nullptr, nullptr, nullptr});
   }
 
-  double at(int64_t row, int64_t k) const {
-    double one = 0;
-    const int64_t i = row * ref.n_in + k;
-    if (ref.number == kF32) {
-      float x;
-      std::memcpy(&x, &codes_[static_cast<size_t>(4 * i)], 4);
-      one = x;
-    } else {
-      uint16_t code;
-      std::memcpy(&code, &codes_[static_cast<size_t>(2 * i)], 2);
-      one = ref.number == kBF16 ? bf16_to_f32(code) : f16_to_f32(code);
+  /// Random codes, scales and zeros of any format; the numbers have a deviation of about `scale`.
+  Weights(Random& random, int64_t n_out, int64_t n_in, const Format& f, float scale = 1.0f) {
+    if (is_plain(f)) {
+      codes_ = encode(random.vector(n_out * n_in, scale), f.number);
+      pack({f, n_out, n_in, 0, n_out, codes_.data(), nullptr, nullptr, nullptr});
+      return;
     }
-    return one;
+    draw(random, n_out, n_in, f, scale);
+    pack({f, n_out, n_in, 0, n_out, codes_.data(), scales_.data(), zeros_.data(), order_.data()});
   }
 
-  Matrix ref, generic;
+  /// One number of it, exactly.
+  double at(int64_t row, int64_t column) const {
+    std::vector<double> x(static_cast<size_t>(ref.n_in));
+    x[static_cast<size_t>(column)] = 1;
+    return ref::dot_row(ref, row, x.data());
+  }
+
+  /// The size of what is added up for one number: with zeros, that of code and zero apart.
+  double size_at(int64_t row, int64_t column) const {
+    if (ref.format.zeros == 0) return std::abs(at(row, column));
+    const int64_t patches = n_patches(ref.format, ref.n_in);
+    const auto patch = static_cast<size_t>(row * patches + column / ref.format.patch_cols);
+    const auto code = static_cast<uint8_t>(codes_[static_cast<size_t>(row * ref.n_in + column)]);
+    return (double{1} * code + zeros_[patch]) * std::abs(double{scales_[patch]});
+  }
+
+  /// Multiplies the matrix by s, or divides it.
+  void set_output(float s, bool divides) {
+    for (Matrix* m : {&ref, &generic}) {
+      m->output_scale = s;
+      m->output_divides = divides ? 1 : 0;
+    }
+  }
+
+  Matrix ref, generic;  // `generic` is that of every CPU backend
 
  private:
+  void draw(Random& random, int64_t n_out, int64_t n_in, const Format& f, float scale) {
+    const int64_t patches = n_patches(f, n_in);
+    const bool four = f.scheme == kFp4 || (f.scheme == kInteger && f.bits == 4);
+    const float spread = f.scheme == kInteger ? (four ? 4.6f : 74.0f) : (four ? 3.0f : 120.0f);
+    for (int64_t i = 0; i < n_out * n_in; ++i) {
+      auto code = static_cast<uint8_t>(random.bits() & (four ? 15u : 255u));
+      if (f.scheme == kFp8 && (code & 0x7Fu) == 0x7Fu) code ^= 1u;
+      codes_.push_back(static_cast<char>(code));
+    }
+    scales_.resize(static_cast<size_t>(n_out * patches));
+    for (int64_t row = 0; row < n_out; ++row) {
+      for (int64_t p = 0; p < patches; ++p) {
+        float& here = scales_[static_cast<size_t>(row * patches + p)];
+        const int64_t above = row / f.patch_rows * f.patch_rows;
+        here = above < row ? scales_[static_cast<size_t>(above * patches + p)]
+                           : scale_in(f, random, scale / spread);
+        zeros_.push_back(static_cast<uint8_t>(random.bits() & (four ? 15u : 255u)));
+      }
+    }
+    for (int64_t i = 0; i < n_in; ++i) order_.push_back(static_cast<int32_t>(i));
+    for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.bits() % i]);
+  }
+
+  // A scale that its number format holds exactly; some are 0 or negative where that may be.
+  static float scale_in(const Format& f, Random& random, float size) {
+    const float x = size * (1.0f + 0.5f * random.normal());
+    if (f.number == kE8M0) return float_of(bits_of(std::abs(x)) & 0x7F800000u);
+    if (f.number == kE4M3) return random.bits() % 16 == 0 ? 0.0f : e4m3_to_f32(f32_to_e4m3(x));
+    if (f.number == kBF16) return bf16_to_f32(f32_to_bf16(x));
+    return f.number == kF16 ? f16_to_f32(f32_to_f16(x)) : x;
+  }
+
+  void pack(MatrixRows rows) {
+    if (rows.format.zeros == 0) rows.zeros = nullptr;
+    if (rows.format.ordered == 0) rows.order = nullptr;
+    for (const Backend* backend : {reference_backend(), generic_backend()}) {
+      const int64_t bytes = backend->packed_bytes(&rows.format, rows.n_out, rows.n_in);
+      packed_.emplace_back(bytes);
+      backend->pack(&rows, packed_.back().get());
+    }
+    ref = {rows.format, rows.n_out, rows.n_in, packed_[0].get()};
+    generic = {rows.format, rows.n_out, rows.n_in, packed_[1].get()};
+  }
+
   std::vector<char> codes_;
-  Memory packed_;
+  std::vector<float> scales_;
+  std::vector<uint8_t> zeros_;
+  std::vector<int32_t> order_;
+  std::vector<Memory> packed_;
 };
+
+struct NamedFormat {
+  const char* name;
+  Format format;
+};
+
+/// Every format that a checkpoint of the family has, for rows of n_in.
+inline std::vector<NamedFormat> all_formats(int64_t n_out, int64_t n_in) {
+  const auto integer = [](int32_t number, int32_t bits, int64_t cols, int32_t zeros,
+                          int32_t ordered) {
+    return Format{kInteger, number, bits, zeros, ordered, 1, cols};
+  };
+  const auto fp8 = [](int32_t number, int64_t rows, int64_t cols) {
+    return Format{kFp8, number, 8, 0, 0, rows, cols};
+  };
+  return {{"f32", plain(kF32)},
+          {"bf16", plain(kBF16)},
+          {"f16", plain(kF16)},
+          {"int4 g128 f16", integer(kF16, 4, 128, 0, 0)},
+          {"int4 g64 bf16", integer(kBF16, 4, 64, 0, 0)},
+          {"int4 g32 bf16 zeros", integer(kBF16, 4, 32, 1, 0)},
+          {"int4 g128 f16 zeros", integer(kF16, 4, 128, 1, 0)},
+          {"int4 g32 f16 ordered", integer(kF16, 4, 32, 0, 1)},
+          {"int4 whole row f32", integer(kF32, 4, n_in, 0, 0)},
+          {"int8 whole row bf16", integer(kBF16, 8, n_in, 0, 0)},
+          {"int8 g128 f16 zeros", integer(kF16, 8, 128, 1, 0)},
+          {"fp8 128x128", fp8(kF32, 128, 128)},
+          {"fp8 64x256 bf16", fp8(kBF16, 64, 256)},
+          {"fp8 row", fp8(kF32, 1, n_in)},
+          {"fp8 matrix", fp8(kF32, n_out, n_in)},
+          {"mxfp8", fp8(kE8M0, 1, 32)},
+          {"nvfp4", Format{kFp4, kE4M3, 4, 0, 0, 1, 16}},
+          {"mxfp4", Format{kFp4, kE8M0, 4, 0, 0, 1, 32}}};
+}
 
 inline std::vector<double> widened(const std::vector<float>& x) {
   return {x.begin(), x.end()};

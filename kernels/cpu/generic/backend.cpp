@@ -3,7 +3,7 @@
 #include "kernels/api/default_step.h"
 #include "kernels/cpu/generic/generic.h"
 #include "kernels/cpu/generic/layout.h"
-#include "kernels/cpu/generic/pack.h"
+#include "kernels/cpu/layout/pack.h"
 
 namespace mm2::kernels {
 namespace {
@@ -15,8 +15,8 @@ int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) 
 
 int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
   return std::max(
-      {generic::linear_scratch(*s, max_tokens), generic::attention_scratch(*s, n_workers),
-       generic::router_scratch(*s, max_tokens), generic::experts_scratch(*s, max_tokens)});
+      {generic::linear_scratch(*s, max_tokens, n_workers), generic::attention_scratch(*s, n_workers),
+       generic::router_scratch(*s, max_tokens), generic::experts_scratch(*s, max_tokens, n_workers)});
 }
 
 constexpr Ops<float> kOps = {scratch_bytes,      generic::embed,      generic::rms_norm,
@@ -36,7 +36,7 @@ int32_t step(const StepPlan* plan) {
 
 const Backend* generic_backend() {
   static constexpr Backend kBackend = {
-      "generic", kF32,           generic::packed_bytes, generic::pack, generic::kBlockRows,
+      "generic", kF32,           layout::packed_bytes, layout::pack, layout::kBlockRows,
       false,     kv_block_bytes, step_scratch_bytes,    step,          &kOps};
   return &kBackend;
 }

@@ -5,15 +5,15 @@ namespace mm2::kernels::generic {
 
 void embed(const Executor*, const EmbedArgs<float>* a) {
   const int64_t hidden = a->table->n_in;
-  const int64_t size = bytes_of(a->table->number);
+  const int64_t size = bytes_of(a->table->format.number);
   for (int64_t t = 0; t < a->n_tokens; ++t) {
     const char* row = static_cast<const char*>(a->table->data) + a->tokens[t] * hidden * size;
     float* y = a->y + t * hidden;
-    if (a->table->number == kF32) {
+    if (a->table->format.number == kF32) {
       memcpy(y, row, static_cast<size_t>(hidden * size));
       continue;
     }
-    const bool is_bf16 = a->table->number == kBF16;
+    const bool is_bf16 = a->table->format.number == kBF16;
     for (int64_t i = 0; i < hidden; ++i) {
       uint16_t code;
       memcpy(&code, row + 2 * i, 2);

@@ -15,10 +15,12 @@ struct Scratch {
   int32_t* pairs;   // [n_pairs] indices into ids, by expert, then by token
   int32_t* first;   // [n_experts + 1] of each expert's pairs
   int32_t* active;  // [n_experts] experts with at least one pair
+  float* rooms;     // [n_workers, room]
+  int64_t room;
   int64_t bytes;
 };
 
-Scratch cut_scratch(const ModelShape& s, int64_t n_tokens, void* base) {
+Scratch cut_scratch(const ModelShape& s, int64_t n_tokens, int64_t n_workers, void* base) {
   const int64_t pairs = n_tokens * s.top_k;
   Cutter cut{static_cast<char*>(base)};
   Scratch scratch{};
@@ -28,6 +30,8 @@ Scratch cut_scratch(const ModelShape& s, int64_t n_tokens, void* base) {
   scratch.pairs = cut.take<int32_t>(pairs);
   scratch.first = cut.take<int32_t>(int64_t{s.n_experts} + 1);
   scratch.active = cut.take<int32_t>(s.n_experts);
+  scratch.room = room_size(s.hidden > s.intermediate ? s.hidden : s.intermediate);
+  scratch.rooms = cut.take<float>(n_workers * scratch.room);
   scratch.bytes = cut.bytes;
   return scratch;
 }
@@ -52,7 +56,7 @@ int32_t sort_by_expert(const ExpertsArgs<float>& a, const Scratch& to) {
 
 // 64 rows of gate and up of one expert, for all its tokens.
 void gate_up_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t expert,
-                   int64_t block) {
+                   int64_t block, float* room) {
   alignas(64) float gate[kTokenGroup * kBlockRows];
   alignas(64) float up[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
@@ -65,8 +69,8 @@ void gate_up_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t 
     for (int32_t t = 0; t < n; ++t) {
       x[t] = scratch.entered + scratch.pairs[j + t] / s.top_k * activation_stride(s.hidden);
     }
-    block_product(w.gate, block, x, n, gate);
-    block_product(w.up, block, x, n, up);
+    block_product(w.gate, block, x, n, room, gate);
+    block_product(w.up, block, x, n, room, up);
     for (int32_t t = 0; t < n; ++t) {
       float* to = scratch.inner + (j + t) * activation_stride(s.intermediate) + row0;
       const float* g = gate + t * kBlockRows;
@@ -75,14 +79,14 @@ void gate_up_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t 
       if (a.activations == kBF16) {
         for (int64_t i = 0; i < n_rows; ++i) to[i] = bf16_to_f32(f32_to_bf16(to[i]));
       }
-      if (row0 + n_rows == s.intermediate) to[n_rows] = 0.0f;
+      if (row0 + n_rows == s.intermediate) pad_row(to - row0, s.intermediate);
     }
   }
 }
 
 // 64 rows of the output, over every expert.
 void down_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t n_active,
-                int64_t block) {
+                int64_t block, float* room) {
   alignas(64) float down[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
   const ModelShape& s = *a.shape;
@@ -100,7 +104,7 @@ void down_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t n_a
       for (int32_t t = 0; t < n; ++t) {
         x[t] = scratch.inner + (j + t) * activation_stride(s.intermediate);
       }
-      block_product(a.experts[expert].down, block, x, n, down);
+      block_product(a.experts[expert].down, block, x, n, room, down);
       for (int32_t t = 0; t < n; ++t) {
         const int32_t pair = scratch.pairs[j + t];
         float* sum = sums + pair / s.top_k * stride;
@@ -119,7 +123,7 @@ void down_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t n_a
 
 void experts(const Executor* run, const ExpertsArgs<float>* a) {
   const ModelShape& s = *a->shape;
-  const Scratch scratch = cut_scratch(s, a->n_tokens, a->scratch);
+  const Scratch scratch = cut_scratch(s, a->n_tokens, run->n_workers, a->scratch);
   const int32_t n_active = sort_by_expert(*a, scratch);
   enter_rows(run, a->x, a->n_tokens, s.hidden, a->activations, scratch.entered);
 
@@ -128,23 +132,24 @@ void experts(const Executor* run, const ExpertsArgs<float>* a) {
   const int64_t wanted = (8 * int64_t{run->n_workers} + n_active - 1) / n_active;
   const int64_t per_task = (blocks + wanted - 1) / wanted;
   const int64_t parts = (blocks + per_task - 1) / per_task;
-  run_tasks(run, n_active * parts, [&](int32_t task, int32_t) {
+  run_tasks(run, n_active * parts, [&](int32_t task, int32_t worker) {
     const int64_t from = task % parts * per_task;
     const int64_t end = from + per_task < blocks ? from + per_task : blocks;
     const int32_t expert = scratch.active[task / parts];
-    for (int64_t b = from; b < end; ++b) gate_up_block(*a, scratch, expert, b);
+    float* room = scratch.rooms + worker * scratch.room;
+    for (int64_t b = from; b < end; ++b) gate_up_block(*a, scratch, expert, b, room);
   });
 
   const BlockRuns runs(n_blocks(s.hidden), run->n_workers);
-  run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t) {
+  run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t worker) {
     for (int64_t b = runs.first(task); b < runs.end(task); ++b) {
-      down_block(*a, scratch, n_active, b);
+      down_block(*a, scratch, n_active, b, scratch.rooms + worker * scratch.room);
     }
   });
 }
 
-int64_t experts_scratch(const ModelShape& s, int64_t max_tokens) {
-  return cut_scratch(s, max_tokens, nullptr).bytes;
+int64_t experts_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers) {
+  return cut_scratch(s, max_tokens, n_workers, nullptr).bytes;
 }
 
 }  // namespace mm2::kernels::generic

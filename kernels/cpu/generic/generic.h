@@ -19,9 +19,9 @@ void experts(const Executor*, const ExpertsArgs<float>*);
 void rms_norm_row(const float* x, const float* weight, float eps, int64_t width, float* y);
 
 // Scratch of each operation, in bytes; each grows with max_tokens and n_workers.
-int64_t linear_scratch(const ModelShape& s, int64_t max_tokens);
+int64_t linear_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers);
 int64_t attention_scratch(const ModelShape& s, int64_t n_workers);
 int64_t router_scratch(const ModelShape& s, int64_t max_tokens);
-int64_t experts_scratch(const ModelShape& s, int64_t max_tokens);
+int64_t experts_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers);
 
 }  // namespace mm2::kernels::generic

@@ -1,13 +1,9 @@
-// Where things lie: packed weights, activations inside an operation, keys and values.
-//
-// Weights: blocks of 64 rows, one after the other. Lanes are rows; K runs in pairs, padded with
-// zeros to an even length, and so are the rows to a multiple of 64.
-//   kBF16, kF16: for each pair, 64 dwords; dword i of row i: K even low, K odd high
-//   kF32:        for each pair, 64 floats of K even, then 64 of K odd
+// Where things lie: activations inside an operation, keys and values. Packed weights:
+// kernels/cpu/layout/weights.h.
 //
 // Activations: rows of floats, already rounded as the caller asked, at a distance of
-// activation_stride, which keeps rows of 3072 numbers out of each other's cache sets. The number
-// after an odd n_in is 0.
+// activation_stride, which keeps rows of 3072 numbers out of each other's cache sets. Numbers from
+// n_in up to a whole sum group are 0.
 //
 // KV block: for each KV head, for each 64 positions: K [head_dim, 64], then V [64, value_stride].
 // Row r of K holds component r ^ 1, which is the order in which scores add them.
@@ -15,32 +11,25 @@
 
 #include "kernels/api/numbers.h"
 #include "kernels/api/types.h"
+#include "kernels/cpu/layout/weights.h"
 
 namespace mm2::kernels::generic {
 
-constexpr int64_t kBlockRows = 64;
-
-static inline int64_t round_up(int64_t n, int64_t to) {
-  return (n + to - 1) / to * to;
-}
-
-static inline int64_t n_blocks(int64_t n_out) {
-  return (n_out + kBlockRows - 1) / kBlockRows;
-}
-static inline int64_t n_pairs(int64_t n_in) {
-  return (n_in + 1) / 2;
-}
-
-static inline int64_t block_bytes(int32_t number, int64_t n_in) {
-  return n_pairs(n_in) * 2 * kBlockRows * bytes_of(number);
-}
-
-static inline const char* block_of(const Matrix& w, int64_t block) {
-  return static_cast<const char*>(w.data) + block * block_bytes(w.number, w.n_in);
-}
+using layout::block_at;
+using layout::Blocks;
+using layout::blocks_of;
+using layout::kBlockRows;
+using layout::n_blocks;
+using layout::n_pairs;
+using layout::round_up;
 
 static inline int64_t activation_stride(int64_t n_in) {
-  return round_up(n_in + 1, 16) + 16;
+  return round_up(n_in, kSumGroup) + 16;
+}
+
+/// Zeros from n_in up to a whole sum group.
+static inline void pad_row(float* row, int64_t n_in) {
+  for (int64_t i = n_in; i < round_up(n_in, kSumGroup); ++i) row[i] = 0.0f;
 }
 
 static inline int64_t value_stride(const ModelShape& s) {

@@ -1,6 +1,7 @@
 #include "kernels/cpu/generic/product.h"
 
 #include "kernels/api/parallel.h"
+#include "kernels/cpu/generic/codes.h"
 #include "kernels/cpu/generic/vec.h"
 
 namespace mm2::kernels::generic {
@@ -93,13 +94,73 @@ void many_tokens(const char* block, int64_t pairs, const float* const* x, int32_
 }
 
 template <typename Codes>
-void product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens, float* sums) {
-  const char* codes = block_of(w, block);
+void plain_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
+                   float* sums) {
+  const char* codes = block_at(w, blocks_of(w.format, w.n_out, w.n_in), block);
   if (n_tokens == 1) {
     one_token<Codes>(codes, n_pairs(w.n_in), x[0], sums);
   } else {
     many_tokens<Codes>(codes, n_pairs(w.n_in), x, n_tokens, sums);
   }
+}
+
+// The activations of n tokens from k0 on as factors, [cols, n, 4].
+void spread(const float* const* x, int32_t n, int64_t k0, int64_t cols, float* factors) {
+  for (int32_t t = 0; t < n; ++t) {
+    const float* from = x[t] + k0;
+    for (int64_t k = 0; k < cols; ++k) store4(factors + (k * n + t) * 4, splat4(from[k ^ 1]));
+  }
+}
+
+// What zeros take from a sum group: sums[i] = -(zeros[i] * s), s = x[0 .. cols) added up.
+void start_below(const char* zeros, const float* x, int64_t cols, float* sums) {
+  float s = 0.0f;
+  for (int64_t k = 0; k < cols; ++k) s += x[k ^ 1];
+  for (int64_t i = 0; i < kBlockRows; ++i) {
+    sums[i] = -(static_cast<float>(static_cast<uint8_t>(zeros[i])) * s);
+  }
+}
+
+// Codes: a record becomes floats once, then serves all tokens. `group` are the sums of one sum
+// group; where scales lie in the code there is only one, which is `sums` itself.
+void code_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
+                  float* sums) {
+  alignas(64) float weights[kSumGroup * kBlockRows];
+  alignas(64) float factors[kSumGroup * kTile * 4];
+  alignas(64) float group[kTile * kBlockRows];
+  alignas(64) float scales[kBlockRows];
+  const Format& f = w.format;
+  const Blocks blocks = blocks_of(f, w.n_out, w.n_in);
+  const layout::Record& record = blocks.record;
+  const char* start = block_at(w, blocks, block);
+  const bool whole = scale_in_code(f);
+  for (int64_t i = 0; i < n_tokens * kBlockRows; ++i) sums[i] = 0.0f;
+  for (int64_t r = 0; r < blocks.n_records; ++r) {
+    const char* at = start + r * record.bytes;
+    const int64_t k0 = r * record.cols;
+    expand_codes(f, record, at, weights);
+    if (!whole) expand_scales(f, blocks, start, r, scales);
+    for (int32_t t0 = 0; t0 < n_tokens; t0 += kTile) {
+      const int32_t tile = n_tokens - t0 < kTile ? n_tokens - t0 : kTile;
+      spread(x + t0, tile, k0, record.cols, factors);
+      float* to = whole ? sums + t0 * kBlockRows : group;
+      for (int32_t t = 0; t < tile && !whole; ++t) {
+        float* from = group + t * kBlockRows;
+        for (int64_t i = 0; i < kBlockRows; ++i) from[i] = 0.0f;
+        if (f.zeros != 0) start_below(at + record.zeros, x[t0 + t] + k0, record.cols, from);
+      }
+      add_products(weights, kBlockRows, kBlockRows, factors, record.cols, tile, to, kBlockRows);
+      for (int64_t i = 0; i < tile * kBlockRows && !whole; ++i) {
+        sums[t0 * kBlockRows + i] += scales[i % kBlockRows] * group[i];
+      }
+    }
+  }
+}
+
+void scale_output(const Matrix& w, int64_t n, float* sums) {
+  const float s = w.output_scale;
+  if (s == 1.0f) return;
+  for (int64_t i = 0; i < n; ++i) sums[i] = w.output_divides != 0 ? sums[i] / s : sums[i] * s;
 }
 
 template <int32_t n>
@@ -128,13 +189,39 @@ void tile_products(const float* values, int64_t value_stride, int64_t lanes, con
   }
 }
 
+// x is in the order of the packed columns.
+void ordered_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
+                     float* sums) {
+  if (!is_plain(w.format)) {
+    code_product(w, block, x, n_tokens, sums);
+  } else if (w.format.number == kBF16) {
+    plain_product<Bf16Codes>(w, block, x, n_tokens, sums);
+  } else if (w.format.number == kF16) {
+    plain_product<F16Codes>(w, block, x, n_tokens, sums);
+  } else {
+    plain_product<F32Codes>(w, block, x, n_tokens, sums);
+  }
+  scale_output(w, n_tokens * kBlockRows, sums);
+}
+
 }  // namespace
 
 void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                   float* sums) {
-  if (w.number == kBF16) return product<Bf16Codes>(w, block, x, n_tokens, sums);
-  if (w.number == kF16) return product<F16Codes>(w, block, x, n_tokens, sums);
-  return product<F32Codes>(w, block, x, n_tokens, sums);
+                   float* room, float* sums) {
+  const int32_t* order = layout::order_of(w);
+  if (order == nullptr) return ordered_product(w, block, x, n_tokens, sums);
+  const int64_t stride = activation_stride(w.n_in);
+  for (int32_t t0 = 0; t0 < n_tokens; t0 += kRoomTokens) {
+    const int32_t n = n_tokens - t0 < kRoomTokens ? n_tokens - t0 : kRoomTokens;
+    const float* rows[kRoomTokens];
+    for (int32_t t = 0; t < n; ++t) {
+      float* row = room + t * stride;
+      for (int64_t i = 0; i < w.n_in; ++i) row[i] = x[t0 + t][order[i]];
+      pad_row(row, w.n_in);
+      rows[t] = row;
+    }
+    ordered_product(w, block, rows, n, sums + t0 * kBlockRows);
+  }
 }
 
 void add_products(const float* values, int64_t value_stride, int64_t lanes, const float* factors,
@@ -156,7 +243,7 @@ void enter_rows(const Executor* run, const float* x, int64_t n_tokens, int64_t n
     } else {
       memcpy(to, from, static_cast<size_t>(n_in) * sizeof(float));
     }
-    to[n_in] = 0.0f;
+    pad_row(to, n_in);
   };
   if (n_tokens < 8) {
     for (int64_t t = 0; t < n_tokens; ++t) enter(t, 0);

@@ -13,12 +13,18 @@ static inline int32_t group_size(int64_t n_left) {
   return static_cast<int32_t>(n_left < kTokenGroup ? n_left : kTokenGroup);
 }
 
+/// Tokens whose activations are brought into a matrix's own order at a time.
+constexpr int32_t kRoomTokens = 8;
+/// Floats of one worker's room for matrices of up to n_in columns.
+static inline int64_t room_size(int64_t n_in) {
+  return kRoomTokens * activation_stride(n_in);
+}
+
 /// sums[t, i] = sum over k of w[64 block + i, k] * x[t][k], t < n_tokens <= kTokenGroup.
-/// x[t]: activations laid out as in layout.h; sums [n_tokens, 64], 16-byte aligned.
-/// Order: one chain from +0; pairs of k ascending, in a pair the odd k first; each product is
-/// rounded to F32 (exact where w and x have 16 bits), then added.
+/// x[t]: activations laid out as in layout.h; room [room_size(w.n_in)], the worker's own; sums
+/// [n_tokens, 64], 16-byte aligned. Order of additions: kernels/api/ops.h.
 void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                   float* sums);
+                   float* room, float* sums);
 
 /// Several chains side by side, the sums of attention too: for t < n <= kTile and each lane,
 /// sums[t][lane] += values[step][lane] * factors[step][t], steps ascending, each product rounded.

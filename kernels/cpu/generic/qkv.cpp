@@ -12,7 +12,8 @@ struct Target {
   int64_t stride;
 };
 
-void project_block(const QkvArgs<float>& a, const Target& to, const float* entered, int64_t block) {
+void project_block(const QkvArgs<float>& a, const Target& to, const float* entered, int64_t block,
+                   float* room) {
   alignas(64) float sums[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
   const int64_t row0 = block * kBlockRows;
@@ -22,7 +23,7 @@ void project_block(const QkvArgs<float>& a, const Target& to, const float* enter
   for (int64_t t0 = 0; t0 < a.n_tokens; t0 += kTokenGroup) {
     const int32_t n = group_size(a.n_tokens - t0);
     for (int32_t t = 0; t < n; ++t) x[t] = entered + (t0 + t) * stride;
-    block_product(*to.w, block, x, n, sums);
+    block_product(*to.w, block, x, n, room, sums);
     for (int32_t t = 0; t < n; ++t) {
       memcpy(to.y + (t0 + t) * to.stride + row0, sums + t * kBlockRows, n_bytes);
     }
@@ -86,7 +87,9 @@ void finish_token(const QkvArgs<float>& a, const StepRow& row, int64_t t) {
 
 void qkv(const Executor* run, const QkvArgs<float>* a) {
   const ModelShape& s = *a->shape;
-  float* entered = static_cast<float*>(a->scratch);
+  const int64_t room_floats = room_size(s.hidden);
+  float* rooms = static_cast<float*>(a->scratch);
+  float* entered = rooms + run->n_workers * room_floats;
   enter_rows(run, a->x, a->n_tokens, s.hidden, a->activations, entered);
 
   // q, k, v: the blocks of the three matrices in one list.
@@ -96,11 +99,11 @@ void qkv(const Executor* run, const QkvArgs<float>* a) {
                             {a->v, a->kv_work + kv_width, 2 * kv_width}};
   const int64_t in_q = n_blocks(a->q->n_out), in_k = n_blocks(a->k->n_out);
   const BlockRuns runs(in_q + in_k + n_blocks(a->v->n_out), run->n_workers);
-  run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t) {
+  run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t worker) {
     for (int64_t b = runs.first(task); b < runs.end(task); ++b) {
       const int which = b < in_q ? 0 : b < in_q + in_k ? 1 : 2;
       const int64_t first = which == 0 ? 0 : which == 1 ? in_q : in_q + in_k;
-      project_block(*a, targets[which], entered, b - first);
+      project_block(*a, targets[which], entered, b - first, rooms + worker * room_floats);
     }
   });
 

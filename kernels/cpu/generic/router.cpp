@@ -33,7 +33,7 @@ void score_block(const RouterArgs<float>& a, const Scratch& scratch, int64_t blo
     for (int32_t t = 0; t < n; ++t) {
       x[t] = scratch.entered + (t0 + t) * activation_stride(a.shape->hidden);
     }
-    block_product(*a.gate, block, x, n, sums);
+    block_product(*a.gate, block, x, n, nullptr, sums);
     for (int32_t t = 0; t < n; ++t) {
       float* scores = scratch.scores + (t0 + t) * n_experts + first;
       for (int64_t i = 0; i < n_rows; ++i) scores[i] = sigmoid_f32(sums[t * kBlockRows + i]);

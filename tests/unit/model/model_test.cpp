@@ -45,7 +45,7 @@ TEST_CASE("model: all alias layouts load to the same weights") {
     INFO(model.status().message());
     REQUIRE(model.ok());
     const auto& down = (*model)->weights().layers[2].experts[15].down;
-    REQUIRE(down.number == mm2::kernels::kBF16);
+    REQUIRE(down.format.number == mm2::kernels::kBF16);
     std::vector<float> values;
     for (int64_t i = 0; i < down.n_out * down.n_in; ++i) {
       uint16_t bits;
@@ -61,7 +61,7 @@ TEST_CASE("model: norms, router and bias are widened to F32 exactly") {
   auto model = Model::load(golden::kModels + "f16", {.isa = mm2::Isa::reference}, Host{});
   REQUIRE(model.ok());
   const auto& layer = (*model)->weights().layers[1];
-  CHECK(layer.router.number == mm2::kernels::kF32);
+  CHECK(layer.router.format.number == mm2::kernels::kF32);
   const golden::Tensors file(golden::kModels + "f16/model.safetensors");
   const auto stored = file.read<uint16_t>("model.layers.1.block_sparse_moe.gate.weight");
   for (size_t i = 0; i < stored.size(); ++i) {
