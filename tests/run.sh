@@ -21,7 +21,7 @@ if [ "${1:-}" = "--sanitizers" ]; then
   quietly cmake --preset dev -B build/checked -DMM2_BUILD_EXAMPLES=OFF
   quietly cmake --build build/checked
   step "test, sanitizers"
-  ctest --test-dir build/checked -j 2 --output-on-failure -LE 'house|install' | tail -n 15
+  quietly ctest --test-dir build/checked -j 2 --output-on-failure -LE 'house|install'
 fi
 step "test, release"
 ctest --preset default

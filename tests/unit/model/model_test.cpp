@@ -113,7 +113,8 @@ TEST_CASE("model: mapped and copied weights are the same") {
 }
 
 TEST_CASE("model: each damaged model is refused with the names that matter") {
-  for (const auto& c : golden::read_json(kBroken + "cases.json")["cases"]) {
+  const auto cases = golden::read_json(kBroken + "cases.json");
+  for (const auto& c : cases["cases"]) {
     if (c["kind"] != "model") continue;
     auto model = Model::load(kBroken + c["path"].get<std::string>(), {}, Host{});
     INFO(c["path"] << ": " << model.status().message());
