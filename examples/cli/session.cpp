@@ -122,22 +122,20 @@ std::span<const float> Sequence::step(std::span<const int32_t> ids, int32_t n_ou
   batch.n_tokens = row.n_tokens;
   logits_.resize(static_cast<size_t>(n_outputs) * info_.n_vocab);
 
+  // One that reached the engine after its step had ended says nothing about this one. Cleared before
+  // the question whether there is a new one, so that none is lost.
+  mm2_engine_clear_interrupt(engine_);
   const InterruptScope scope(engine_);
-  for (;;) {
-    const std::string doing = "computing positions " + std::to_string(row.first_position) + " to " +
-                              std::to_string(row.first_position + row.n_tokens - 1);
-    mm2_error error = new_error();
-    if (interrupted()) {
-      error.code = MM2_CANCELLED;
-      throw Failure(MM2_CANCELLED, doing, error);
-    }
-    const mm2_status status = mm2_engine_step(
-        engine_, &batch, n_outputs > 0 ? logits_.data() : nullptr, logits_.size(), nullptr, &error);
-    if (status == MM2_OK) break;
-    // An interrupt that reached the engine after its turn had ended says nothing about this one.
-    if (status == MM2_CANCELLED && !interrupted()) continue;
-    throw Failure(status, doing, error);
+  const std::string doing = "computing positions " + std::to_string(row.first_position) + " to " +
+                            std::to_string(row.first_position + row.n_tokens - 1);
+  mm2_error error = new_error();
+  if (interrupted()) {
+    error.code = MM2_CANCELLED;
+    throw Failure(MM2_CANCELLED, doing, error);
   }
+  const mm2_status status = mm2_engine_step(
+      engine_, &batch, n_outputs > 0 ? logits_.data() : nullptr, logits_.size(), nullptr, &error);
+  if (status != MM2_OK) throw Failure(status, doing, error);
   held_.insert(held_.end(), ids.begin(), ids.end());
   return logits_;
 }

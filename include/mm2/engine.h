@@ -125,11 +125,27 @@ MM2_API mm2_status mm2_engine_get_memory(const mm2_engine* engine, mm2_memory* m
 MM2_API mm2_status mm2_engine_step(mm2_engine* engine, const mm2_batch* batch, float* logits,
                                    size_t n_logits, mm2_status* row_status, mm2_error* err);
 
-/* Any thread, at any time before destroy: the running step, or the next one if none runs, ends with
- * MM2_CANCELLED before its next layer. NULL is fine. */
+/* Any thread, at any time before destroy, also from a signal handler: the running step, or the next
+ * one if none runs, ends with MM2_CANCELLED before its next layer. NULL is fine. */
 MM2_API void mm2_engine_interrupt(mm2_engine* engine);
 
-/* KV use, counts, time, bytes and experts touched since create, as JSON. Not during a step. */
+/* Takes back an interrupt that no step has met yet: one that came just after its step had ended
+ * does not cancel the next. Any thread, signal handlers too; not during a step. NULL is fine. */
+MM2_API void mm2_engine_clear_interrupt(mm2_engine* engine);
+
+/* What the engine has done since create, as a JSON object; numbers, unless said otherwise:
+ *   steps, tokens, outputs             committed ones; outputs are rows of logits
+ *   step_seconds                       wall time inside mm2_engine_step
+ *   cancelled, kv_exhausted            steps that ended so
+ *   numeric_rows                       rows refused because their values were not finite
+ *   weight_bytes_read, kv_bytes_read   as packed, each weight counted once a step
+ *   flops                              two for each multiplication of a product
+ *   experts_touched, expert_layers     distinct experts of a layer in a step, and layers, summed
+ *   n_experts                          of one layer
+ *   kv      {block_size, total_blocks, free_blocks, n_seqs, bytes}
+ *   memory  {weights, kv, buffers}     bytes
+ *   n_threads, backend                 backend is a string
+ * Not during a step. */
 MM2_API mm2_status mm2_engine_get_stats(const mm2_engine* engine, mm2_buffer* json, mm2_error* err);
 
 /* NULL is fine. Not during a step. */

@@ -153,6 +153,8 @@ class Engine {
   }
   /// Any thread.
   void interrupt() noexcept { mm2_engine_interrupt(get()); }
+  /// Not during a step.
+  void clear_interrupt() noexcept { mm2_engine_clear_interrupt(get()); }
 
   int32_t length(int32_t seq_id) const {
     int32_t length = 0;

@@ -190,6 +190,10 @@ void mm2_engine_interrupt(mm2_engine* engine) {
   if (engine != nullptr) engine->engine->interrupt();
 }
 
+void mm2_engine_clear_interrupt(mm2_engine* engine) {
+  if (engine != nullptr) engine->engine->clear_interrupt();
+}
+
 mm2_status mm2_engine_get_stats(const mm2_engine* engine, mm2_buffer* json, mm2_error* err) {
   return guarded(err, [&]() -> Status {
     MM2_RETURN_IF_ERROR(need(engine, "engine"));

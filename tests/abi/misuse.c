@@ -117,6 +117,7 @@ static void refuse_engine(void) {
           mm2_engine_step(NULL, NULL, NULL, 0, NULL, NULL));
   REFUSED(mm2_engine_get_stats(NULL, buffer, &err), mm2_engine_get_stats(NULL, NULL, NULL));
   mm2_engine_interrupt(NULL);
+  mm2_engine_clear_interrupt(NULL);
   mm2_engine_destroy(NULL);
 }
 

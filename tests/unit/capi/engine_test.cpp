@@ -161,6 +161,10 @@ TEST_CASE("capi engine: an exhausted pool and an interrupt are conditions, not d
   CHECK(length(engine, 0) == 64);
   CHECK(Step{{{0, 64, 1, 1}}, {5}}.run(engine.get(), logits) == MM2_OK);
   CHECK(length(engine, 0) == 65);
+
+  mm2_engine_interrupt(engine.get());
+  mm2_engine_clear_interrupt(engine.get());
+  CHECK(Step{{{0, 65, 1, 1}}, {5}}.run(engine.get(), logits) == MM2_OK);
 }
 
 TEST_CASE("capi engine: row_status says OK for every row that committed") {
