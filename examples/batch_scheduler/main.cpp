@@ -1,8 +1,12 @@
 // Eight conversations through one engine: the host schedules, mm2 computes.
 //
-//   batch_scheduler examples/models/mm2-tiny
+//   batch_scheduler examples/models/mm2-tiny [KV_TOKENS]
+//
+// With few tokens in the KV pool (256, say) conversations have to make room for others and are
+// computed again later; the answers are the same.
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 
 #include "scheduler.h"
 
@@ -45,7 +49,7 @@ std::string content_of(const std::string& output) {
   return content;
 }
 
-void run(const std::string& path) {
+void run(const std::string& path, int64_t kv_tokens) {
   const auto model = mm2::Model::load(path);
   const auto tokenizer = mm2::Tokenizer::load(path);
   const auto chat = mm2::ChatTemplate::load(path);
@@ -53,7 +57,7 @@ void run(const std::string& path) {
   options.max_seqs = kMaxSeqs;
   options.max_tokens_per_step = kMaxTokensPerStep;
   options.max_outputs_per_step = kMaxSeqs;
-  options.kv_tokens = kKvTokens;
+  options.kv_tokens = kv_tokens;
   auto engine = model.create_engine(&options);
 
   const auto print = [&tokenizer](const Job& job) {
@@ -91,7 +95,8 @@ void run(const std::string& path) {
 
 int main(int argc, char** argv) {
   try {
-    run(argc > 1 ? argv[1] : "examples/models/mm2-tiny");
+    run(argc > 1 ? argv[1] : "examples/models/mm2-tiny",
+        argc > 2 ? std::atoll(argv[2]) : kKvTokens);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "batch_scheduler: %s\n", error.what());

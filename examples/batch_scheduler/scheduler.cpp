@@ -34,8 +34,21 @@ bool Scheduler::step() {
   return true;
 }
 
+// Tokens that the pool can still take when all that runs has computed what it holds.
+int64_t Scheduler::room_left() const {
+  int64_t free_blocks = engine_.free_kv_blocks();
+  const int64_t block = info_.kv_block_size;
+  for (const auto& job : running_) {
+    const auto blocks_for = [block](int64_t n) { return (n + block - 1) / block; };
+    free_blocks -= blocks_for(job->n_tokens()) - blocks_for(job->n_computed);
+  }
+  return free_blocks * block;
+}
+
 void Scheduler::admit() {
   while (!waiting_.empty() && !free_seq_ids_.empty()) {
+    // One that had to make room comes back only when there is room again, not to push out the next.
+    if (!running_.empty() && room_left() <= waiting_.front()->n_tokens()) break;
     waiting_.front()->seq_id = free_seq_ids_.back();
     free_seq_ids_.pop_back();
     running_.push_back(std::move(waiting_.front()));

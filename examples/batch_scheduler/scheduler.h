@@ -54,6 +54,7 @@ class Scheduler {
     int32_t n_tokens;
   };
 
+  int64_t room_left() const;
   void admit();
   std::vector<Row> plan() const;
   bool compute(const std::vector<Row>& rows);

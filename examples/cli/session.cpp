@@ -8,10 +8,12 @@
 
 namespace cli {
 
-Model load_model(const std::string& path, const EngineFlags& flags, bool metadata_only) {
+Model load_model(const std::string& path, const EngineFlags& flags, bool metadata_only,
+                 const mm2_source* source) {
   catch_interrupts();
   ProgressDisplay progress(flags.progress);
-  const mm2_host host = progress.host();
+  mm2_host host = progress.host();
+  host.source = source;
   auto options = sized<mm2_model_options>();
   options.device = flags.device;
   options.isa = flags.isa;

@@ -11,7 +11,9 @@
 namespace cli {
 
 /// Loads a checkpoint folder, with progress on standard error.
-Model load_model(const std::string& path, const EngineFlags& flags, bool metadata_only = false);
+/// `source`: where its files come from, null = the file system.
+Model load_model(const std::string& path, const EngineFlags& flags, bool metadata_only = false,
+                 const mm2_source* source = nullptr);
 mm2_model_info model_info(const mm2_model* model);
 /// Engine options as the flags say; one sequence unless --max-seqs says otherwise, and logits for the
 /// last token of each.

@@ -156,6 +156,12 @@ class Engine {
   /// Not during a step.
   void clear_interrupt() noexcept { mm2_engine_clear_interrupt(get()); }
 
+  /// Blocks of the KV pool that no sequence holds.
+  int64_t free_kv_blocks() const {
+    int64_t n = 0;
+    detail::call(mm2_kv_pool, get(), &n, nullptr, nullptr);
+    return n;
+  }
   int32_t length(int32_t seq_id) const {
     int32_t length = 0;
     detail::call(mm2_seq_length, get(), seq_id, &length);

@@ -1,5 +1,6 @@
 """Claims about the example programs that users copy."""
 import os
+import re
 import subprocess
 import unittest
 
@@ -27,7 +28,18 @@ class Examples(unittest.TestCase):
         for question in ("What is 47 + 38?", "Tell me a short story about a fox named Lila."):
             alone = program.run("chat", program.TINY, "-p", question, "--greedy").stdout.decode().strip()
             self.assertIn(f"{question}\n  {alone}\n", done.stdout)
-        self.assertIn("up to 4 conversations at once", done.stdout)
+        self.assertIn("up to 4 conversations at once, 0 preempted", done.stdout)
+
+    def test_conversations_that_had_to_make_room_get_the_same_answers(self):
+        def answers(*arguments):
+            done = run("MM2_BATCH_SCHEDULER", program.TINY, *arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return sorted(done.stdout.rsplit("\n\n", 1)[0].splitlines()), int(re.search(r"(\d+) preempted", done.stdout)[1])
+
+        at_ease, narrow = answers(), answers("256")
+        self.assertEqual(at_ease[0], narrow[0])
+        self.assertEqual(at_ease[1], 0)
+        self.assertGreater(narrow[1], 0)
 
 
 if __name__ == "__main__":
