@@ -1,7 +1,7 @@
 // A KV cache with block numbers in disorder, every byte NaN at first.
 #pragma once
 
-#include "kernels/cpu/generic/layout.h"
+#include "kernels/cpu/layout/kv.h"
 #include "kernels/ref/kv_cache.h"
 #include "kernels/support.h"
 
@@ -30,12 +30,10 @@ class Cache {
       const int64_t i = kv_head * shape_.head_dim + d + (is_value ? at.v_offset : 0);
       return static_cast<char*>(at.k) + i * bytes_of(kv.number);
     }
-    char* unit = generic::kv_unit_at(kv, shape_, r, 0, kv_head, position);
+    const layout::KvUnit u = layout::kv_unit_of(shape_, kv.number);
     const int64_t lane = position % kAttentionBlock;
-    const int64_t in_v =
-        kAttentionBlock * shape_.head_dim + lane * generic::value_stride(shape_) + d;
-    const int64_t in_k = (d ^ 1) * kAttentionBlock + lane;
-    return unit + (is_value ? in_v : in_k) * bytes_of(kv.number);
+    return layout::kv_unit_at(kv, u, r, 0, kv_head, position) +
+           (is_value ? layout::value_offset(u, lane, d) : layout::key_offset(u, lane, d));
   }
 
   void put(int64_t position, int32_t kv_head, int32_t d, bool is_value, float x) const {

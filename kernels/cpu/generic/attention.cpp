@@ -13,6 +13,7 @@
 #include "kernels/cpu/generic/math.h"
 #include "kernels/cpu/generic/product.h"
 #include "kernels/cpu/generic/vec.h"
+#include "kernels/cpu/layout/kv.h"
 
 namespace mm2::kernels::generic {
 namespace {
@@ -32,13 +33,18 @@ int32_t tokens_in_task(const ModelShape& s) {
   return n < 1 ? 1 : n;
 }
 
+/// Components of a key or value, with what fills them up.
+int64_t value_width(const ModelShape& s) {
+  return round_up(s.head_dim, 16);
+}
+
 /// One worker's buffers.
 struct Scratch {
-  float* keys;      // [head_dim, 64], where the cache does not hold floats
-  float* values;    // [64, value_stride]
+  float* keys;      // [width, 64]
+  float* values;    // [64, width]
   float* factors;   // [max(head_dim, 64), kTile, 4]
   float* scores;    // [n_queries, 64]
-  float* sums;      // [n_queries, value_stride]
+  float* sums;      // [n_queries, width]
   float* greatest;  // [n_queries]
   float* total;     // [n_queries]
   int64_t bytes;
@@ -46,15 +52,15 @@ struct Scratch {
 
 Scratch cut_scratch(const ModelShape& s, void* base, int64_t worker) {
   const int64_t n_queries = int64_t{tokens_in_task(s)} * heads_in_group(s);
-  const int64_t steps = s.head_dim > kBlock ? s.head_dim : kBlock;
+  const int64_t steps = value_width(s) > kBlock ? value_width(s) : kBlock;
   Cutter cut{static_cast<char*>(base)};
   Scratch scratch{};
   for (int pass = 0; pass < 2; ++pass) {  // the first one finds the size
-    scratch.keys = cut.take<float>(int64_t{s.head_dim} * kBlock);
-    scratch.values = cut.take<float>(value_stride(s) * kBlock);
+    scratch.keys = cut.take<float>(value_width(s) * kBlock);
+    scratch.values = cut.take<float>(value_width(s) * kBlock);
     scratch.factors = cut.take<float>(steps * kTile * 4);
     scratch.scores = cut.take<float>(n_queries * kBlock);
-    scratch.sums = cut.take<float>(n_queries * value_stride(s));
+    scratch.sums = cut.take<float>(n_queries * value_width(s));
     scratch.greatest = cut.take<float>(n_queries);
     scratch.total = cut.take<float>(n_queries);
     if (pass == 0) {
@@ -91,36 +97,42 @@ Task find_task(const AttentionArgs<float>& a, int64_t index) {
           static_cast<int32_t>(left < n ? left : n), static_cast<int32_t>(index % s.n_kv_heads)};
 }
 
-void widen(const char* codes, int64_t n, float* to) {
-  for (int64_t i = 0; i < n; i += 8) {
-    // Two neighbours in each dword, so they come out interleaved.
-    U32x4 dwords;
-    memcpy(&dwords, codes + 2 * i, 16);
-    const Pair4 w = bf16_pairs(dwords);
-    const F32x4 first = {w.low[0], w.high[0], w.low[1], w.high[1]};
-    const F32x4 second = {w.low[2], w.high[2], w.low[3], w.high[3]};
-    store4(to + i, first);
-    store4(to + i + 4, second);
+// Elements of a group of lanes as floats, [n_steps, lanes] at distance `stride`: step i in row
+// i ^ flip.
+void widen(int32_t number, const char* from, int64_t lanes, int64_t n_steps, int64_t stride,
+           int64_t flip, float* to) {
+  for (int64_t step = 0; step < n_steps; step += layout::kv_together(number)) {
+    const char* at = from + layout::kv_offset(number, lanes, 0, step);
+    float* row = to + (step ^ flip) * stride;
+    float* next = to + ((step + 1) ^ flip) * stride;
+    for (int64_t i = 0; i < lanes; i += 4) {
+      if (number == kF32) {
+        store4(row + i, load4(reinterpret_cast<const float*>(at) + i));
+      } else {
+        const Pair4 w = bf16_pairs(load4(reinterpret_cast<const uint32_t*>(at) + i));
+        store4(row + i, w.low);
+        if (step + 1 < n_steps) store4(next + i, w.high);
+      }
+    }
   }
 }
 
 struct Block {
-  const float* keys;    // [head_dim, 64], components in the order of addition
-  const float* values;  // [64, value_stride]
+  const float* keys;    // [key_steps, 64], of each pair the odd one first
+  const float* values;  // [64, value_lanes]
 };
 
 // Only the values of the first n_valid positions are read: the others may hold anything.
 Block read_block(const AttentionArgs<float>& a, const Task& task, const Scratch& scratch,
                  int64_t position, int64_t n_valid) {
-  const ModelShape& s = *a.shape;
-  const char* unit = kv_unit_at(*a.kv, s, *task.row, a.layer, task.kv_head, position);
-  const int64_t n_keys = int64_t{s.head_dim} * kBlock;
-  if (a.kv->number == kF32) {
-    const float* floats = reinterpret_cast<const float*>(unit);
-    return {floats, floats + n_keys};
+  const layout::KvUnit u = layout::kv_unit_of(*a.shape, a.kv->number);
+  const char* unit = layout::kv_unit_at(*a.kv, u, *task.row, a.layer, task.kv_head, position);
+  widen(u.number, unit, kBlock, u.key_steps, kBlock, 1, scratch.keys);
+  for (int64_t d = 0; d < u.value_lanes; d += kBlock) {
+    const layout::ValueGroup group = layout::value_group(u, d);
+    widen(u.number, unit + group.offset, group.lanes, n_valid, u.value_lanes, 0,
+          scratch.values + d);
   }
-  widen(unit, n_keys, scratch.keys);
-  widen(unit + 2 * n_keys, n_valid * value_stride(s), scratch.values);
   return {scratch.keys, scratch.values};
 }
 
@@ -163,7 +175,7 @@ class Worker {
       scratch_.greatest[q] = -3.4e38f;
       scratch_.total[q] = 0.0f;
     }
-    for (int64_t i = 0; i < n_queries * value_stride(s_); ++i) scratch_.sums[i] = 0.0f;
+    for (int64_t i = 0; i < n_queries * value_width(s_); ++i) scratch_.sums[i] = 0.0f;
     const int64_t last = task_.first_position + task_.n_tokens - 1;
     for (int64_t position = 0; position <= last; position += kBlock) {
       const Block block = read_block(a_, task_, scratch_, position, valid(last, position));
@@ -179,7 +191,7 @@ class Worker {
     }
     for (int32_t q = 0; q < n_queries; ++q) {
       float* y = a_.y + head_offset(q);
-      const float* sums = scratch_.sums + q * value_stride(s_);
+      const float* sums = scratch_.sums + q * value_width(s_);
       for (int64_t d = 0; d < s_.head_dim; ++d) y[d] = sums[d] / scratch_.total[q];
     }
   }
@@ -200,16 +212,18 @@ class Worker {
 
   // n queries from q on, n <= kTile, which see n_valid positions of the block.
   void add_block(const Block& block, int32_t q, int32_t n, int64_t n_valid) {
-    const int64_t width = value_stride(s_);
+    const int64_t width = value_width(s_);
+    const int64_t steps = round_up(s_.head_dim, 2);
     float* scores = scratch_.scores + q * kBlock;
     for (int64_t i = 0; i < n * kBlock; ++i) scores[i] = 0.0f;
     for (int32_t t = 0; t < n; ++t) {
       const float* query = a_.q + head_offset(q + t);
-      for (int64_t d = 0; d < s_.head_dim; ++d) {
-        store4(scratch_.factors + (d * n + t) * 4, splat4(query[d ^ 1]));
+      for (int64_t d = 0; d < steps; ++d) {
+        const float q_d = (d ^ 1) < s_.head_dim ? query[d ^ 1] : 0.0f;
+        store4(scratch_.factors + (d * n + t) * 4, splat4(q_d));
       }
     }
-    add_products(block.keys, kBlock, kBlock, scratch_.factors, s_.head_dim, n, scores, kBlock);
+    add_products(block.keys, kBlock, kBlock, scratch_.factors, steps, n, scores, kBlock);
     const float scale = 1.0f / std::sqrt(static_cast<float>(s_.head_dim));
     for (int32_t t = 0; t < n; ++t) {
       float* e = scores + t * kBlock;

@@ -3,20 +3,21 @@
 #include "kernels/api/default_step.h"
 #include "kernels/cpu/generic/generic.h"
 #include "kernels/cpu/generic/layout.h"
+#include "kernels/cpu/layout/kv.h"
 #include "kernels/cpu/layout/pack.h"
 
 namespace mm2::kernels {
 namespace {
 
 int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) {
-  const int64_t units = int64_t{s->n_kv_heads} * (block_size / kAttentionBlock);
-  return units * generic::kv_unit(*s) * bytes_of(number);
+  return layout::kv_block_bytes(*s, block_size, number);
 }
 
 int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
-  return std::max(
-      {generic::linear_scratch(*s, max_tokens, n_workers), generic::attention_scratch(*s, n_workers),
-       generic::router_scratch(*s, max_tokens), generic::experts_scratch(*s, max_tokens, n_workers)});
+  return std::max({generic::linear_scratch(*s, max_tokens, n_workers),
+                   generic::attention_scratch(*s, n_workers),
+                   generic::router_scratch(*s, max_tokens),
+                   generic::experts_scratch(*s, max_tokens, n_workers)});
 }
 
 constexpr Ops<float> kOps = {scratch_bytes,      generic::embed,      generic::rms_norm,
@@ -37,7 +38,7 @@ int32_t step(const StepPlan* plan) {
 const Backend* generic_backend() {
   static constexpr Backend kBackend = {
       "generic", kF32,           layout::packed_bytes, layout::pack, layout::kBlockRows,
-      false,     kv_block_bytes, step_scratch_bytes,    step,          &kOps};
+      false,     kv_block_bytes, step_scratch_bytes,   step,         &kOps};
   return &kBackend;
 }
 

@@ -1,12 +1,6 @@
-// Where things lie: activations inside an operation, keys and values. Packed weights:
-// kernels/cpu/layout/weights.h.
-//
-// Activations: rows of floats, already rounded as the caller asked, at a distance of
-// activation_stride, which keeps rows of 3072 numbers out of each other's cache sets. Numbers from
-// n_in up to a whole sum group are 0.
-//
-// KV block: for each KV head, for each 64 positions: K [head_dim, 64], then V [64, value_stride].
-// Row r of K holds component r ^ 1, which is the order in which scores add them.
+// Where activations lie inside an operation: rows of floats, already rounded as the caller asked, at
+// a distance of activation_stride, which keeps rows of 3072 numbers out of each other's cache sets.
+// Numbers from n_in up to a whole sum group are 0.
 #pragma once
 
 #include "kernels/api/numbers.h"
@@ -30,25 +24,6 @@ static inline int64_t activation_stride(int64_t n_in) {
 /// Zeros from n_in up to a whole sum group.
 static inline void pad_row(float* row, int64_t n_in) {
   for (int64_t i = n_in; i < round_up(n_in, kSumGroup); ++i) row[i] = 0.0f;
-}
-
-static inline int64_t value_stride(const ModelShape& s) {
-  return round_up(s.head_dim, 8);
-}
-
-/// Numbers in 64 positions of one KV head.
-static inline int64_t kv_unit(const ModelShape& s) {
-  return kAttentionBlock * (s.head_dim + value_stride(s));
-}
-
-/// The unit that holds a position of a sequence.
-static inline char* kv_unit_at(const KvCache& kv, const ModelShape& s, const StepRow& row,
-                               int32_t layer, int32_t kv_head, int64_t position) {
-  const int64_t units = kv.block_size / kAttentionBlock;
-  const int64_t unit = kv_head * units + position % kv.block_size / kAttentionBlock;
-  return static_cast<char*>(kv.data) + layer * kv.layer_stride +
-         row.blocks[position / kv.block_size] * kv.block_stride +
-         unit * kv_unit(s) * bytes_of(kv.number);
 }
 
 /// Floats of scratch, cut off one after the other; from null it only counts.

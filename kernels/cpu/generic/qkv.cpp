@@ -1,6 +1,7 @@
 #include "kernels/api/parallel.h"
 #include "kernels/cpu/generic/generic.h"
 #include "kernels/cpu/generic/product.h"
+#include "kernels/cpu/layout/kv.h"
 
 namespace mm2::kernels::generic {
 namespace {
@@ -43,27 +44,6 @@ void rotate_heads(float* heads, int32_t n_heads, int32_t head_dim, const float* 
   }
 }
 
-// k, v [n_kv_heads * head_dim] of one position.
-template <typename Code, Code (*code)(float)>
-void store_position(const QkvArgs<float>& a, const StepRow& row, int64_t position, const float* k,
-                    const float* v) {
-  const ModelShape& s = *a.shape;
-  const int64_t lane = position % kAttentionBlock;
-  for (int32_t head = 0; head < s.n_kv_heads; ++head) {
-    Code* unit = reinterpret_cast<Code*>(kv_unit_at(*a.kv, s, row, a.layer, head, position));
-    Code* values = unit + kAttentionBlock * s.head_dim + lane * value_stride(s);
-    for (int32_t d = 0; d < s.head_dim; ++d) {
-      unit[(d ^ 1) * kAttentionBlock + lane] = code(k[int64_t{head} * s.head_dim + d]);
-      values[d] = code(v[int64_t{head} * s.head_dim + d]);
-    }
-    for (int64_t d = s.head_dim; d < value_stride(s); ++d) values[d] = Code{};
-  }
-}
-
-float same(float x) {
-  return x;
-}
-
 void finish_token(const QkvArgs<float>& a, const StepRow& row, int64_t t) {
   const ModelShape& s = *a.shape;
   const int32_t q_width = s.n_heads * s.head_dim;
@@ -76,11 +56,7 @@ void finish_token(const QkvArgs<float>& a, const StepRow& row, int64_t t) {
   rotate_heads(q, s.n_heads, s.head_dim, rope, s.rotary_dim);
   rotate_heads(k, s.n_kv_heads, s.head_dim, rope, s.rotary_dim);
   const int64_t position = row.first_position + t - row.first_token;
-  if (a.kv->number == kBF16) {
-    store_position<uint16_t, f32_to_bf16>(a, row, position, k, k + kv_width);
-  } else {
-    store_position<float, same>(a, row, position, k, k + kv_width);
-  }
+  layout::store_position(*a.kv, s, row, a.layer, position, k, k + kv_width);
 }
 
 }  // namespace
