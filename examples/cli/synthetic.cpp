@@ -40,7 +40,7 @@ Json quantization_config(const std::string& quant) {
             {"modules_to_not_convert", {"gate", "e_score_correction_bias", "lm_head"}}};
   }
   if (quant == "w4") {
-    const Json weights = {{"num_bits", 4},     {"type", "int"},      {"symmetric", true},
+    const Json weights = {{"num_bits", 4},     {"type", "int"},       {"symmetric", true},
                           {"group_size", 128}, {"strategy", "group"}, {"dynamic", false}};
     return {{"quant_method", "compressed-tensors"},
             {"format", "pack-quantized"},
@@ -119,9 +119,8 @@ void SyntheticModel::add(const std::string& name, const char* dtype, std::vector
   const std::string type(dtype);
   uint64_t bytes = type == "F32" || type == "I32" ? 4 : (type == "BF16" ? 2 : 1);
   for (const int64_t n : shape) bytes *= static_cast<uint64_t>(n);
-  header_[name] = {{"dtype", dtype},
-                   {"shape", shape},
-                   {"data_offsets", {data_bytes_, data_bytes_ + bytes}}};
+  header_[name] = {
+      {"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_bytes_, data_bytes_ + bytes}}};
   tensors_.push_back({data_bytes_, data_bytes_ + bytes, kind});
   data_bytes_ += bytes;
 }
@@ -136,10 +135,10 @@ void SyntheticModel::add_linear(const std::string& stem, int64_t n_out, int64_t 
     add(stem + ".weight_packed", "I32", {n_out, n_in / 8}, {kAll, 0});
     add(stem + ".weight_scale", "BF16", {n_out, n_in / 128}, {repeat16(0x007F), repeat16(0x3B00)});
   } else if (quant_ == "fp8") {
-    // Below 2, so never NaN.
-    add(stem + ".weight", "F8_E4M3", {n_out, n_in}, {repeat8(0xBF), 0});
+    // Exponents of 8, 10, 12 and 14: most of the range, as trained weights have it, and never NaN.
+    add(stem + ".weight", "F8_E4M3", {n_out, n_in}, {repeat8(0xB7), repeat8(0x40)});
     add(stem + ".weight_scale_inv", "F32", {n_out / 128, n_in / 128},
-        {repeat32(0x007FFFFF), repeat32(0x3C800000)});
+        {repeat32(0x003FFFFF), repeat32(0x39400000)});
   } else if (quant_ == "nvfp4" && expert) {
     add(stem + ".weight", "U8", {n_out, n_in / 2}, {kAll, 0});
     add(stem + ".weight_scale", "F8_E4M3", {n_out, n_in / 16}, {repeat8(0x07), repeat8(0x38)});

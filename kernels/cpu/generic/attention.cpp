@@ -10,13 +10,14 @@
 
 #include "kernels/api/parallel.h"
 #include "kernels/cpu/generic/generic.h"
-#include "kernels/cpu/generic/math.h"
+#include "kernels/cpu/common/math.h"
 #include "kernels/cpu/generic/product.h"
-#include "kernels/cpu/generic/vec.h"
+#include "kernels/cpu/common/vec.h"
 #include "kernels/cpu/layout/kv.h"
 
 namespace mm2::kernels::generic {
 namespace {
+using namespace common;
 
 constexpr int32_t kBlock = kAttentionBlock;
 constexpr int32_t kQueries = 32;  // about as many share one reading of keys and values

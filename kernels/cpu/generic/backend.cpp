@@ -1,8 +1,10 @@
 #include <algorithm>
 
 #include "kernels/api/default_step.h"
+#include "kernels/cpu/common/experts.h"
+#include "kernels/cpu/common/linear.h"
+#include "kernels/cpu/common/router.h"
 #include "kernels/cpu/generic/generic.h"
-#include "kernels/cpu/generic/layout.h"
 #include "kernels/cpu/layout/kv.h"
 #include "kernels/cpu/layout/pack.h"
 
@@ -14,10 +16,9 @@ int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) 
 }
 
 int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
-  return std::max({generic::linear_scratch(*s, max_tokens, n_workers),
-                   generic::attention_scratch(*s, n_workers),
-                   generic::router_scratch(*s, max_tokens),
-                   generic::experts_scratch(*s, max_tokens, n_workers)});
+  return std::max(
+      {common::linear_scratch(*s, max_tokens, n_workers), generic::attention_scratch(*s, n_workers),
+       common::router_scratch(*s, max_tokens), common::experts_scratch(*s, max_tokens, n_workers)});
 }
 
 constexpr Ops<float> kOps = {scratch_bytes,      generic::embed,      generic::rms_norm,

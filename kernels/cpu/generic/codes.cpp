@@ -1,8 +1,10 @@
 #include "kernels/cpu/generic/codes.h"
 
-#include "kernels/cpu/generic/vec.h"
+#include "kernels/cpu/common/vec.h"
 
 namespace mm2::kernels::generic {
+
+using namespace common;
 namespace {
 
 using layout::kBlockRows;

@@ -1,155 +1,19 @@
-// (token, expert) pairs sorted by expert; then gate, up and SiLU for each pair, by expert; then
-// down and the weighted sum, by rows of the output, experts ascending.
-#include "kernels/api/parallel.h"
+#include "kernels/cpu/common/experts.h"
+
 #include "kernels/cpu/generic/generic.h"
-#include "kernels/cpu/generic/math.h"
 #include "kernels/cpu/generic/product.h"
 
 namespace mm2::kernels::generic {
 namespace {
 
-struct Scratch {
-  float* entered;   // [n_tokens, activation_stride(hidden)]
-  float* inner;     // [n_pairs, activation_stride(intermediate)] silu(gate x) * (up x), entered
-  float* sums;      // [n_tokens, hidden rounded up to kBlockRows]
-  int32_t* pairs;   // [n_pairs] indices into ids, by expert, then by token
-  int32_t* first;   // [n_experts + 1] of each expert's pairs
-  int32_t* active;  // [n_experts] experts with at least one pair
-  float* rooms;     // [n_workers, room]
-  int64_t room;
-  int64_t bytes;
+struct Isa {
+  static constexpr auto block_product = generic::block_product;
 };
-
-Scratch cut_scratch(const ModelShape& s, int64_t n_tokens, int64_t n_workers, void* base) {
-  const int64_t pairs = n_tokens * s.top_k;
-  Cutter cut{static_cast<char*>(base)};
-  Scratch scratch{};
-  scratch.entered = cut.take<float>(n_tokens * activation_stride(s.hidden));
-  scratch.inner = cut.take<float>(pairs * activation_stride(s.intermediate));
-  scratch.sums = cut.take<float>(n_tokens * round_up(s.hidden, kBlockRows));
-  scratch.pairs = cut.take<int32_t>(pairs);
-  scratch.first = cut.take<int32_t>(int64_t{s.n_experts} + 1);
-  scratch.active = cut.take<int32_t>(s.n_experts);
-  scratch.room = room_size(s.hidden > s.intermediate ? s.hidden : s.intermediate);
-  scratch.rooms = cut.take<float>(n_workers * scratch.room);
-  scratch.bytes = cut.bytes;
-  return scratch;
-}
-
-// Counting sort; returns how many experts are active.
-int32_t sort_by_expert(const ExpertsArgs<float>& a, const Scratch& to) {
-  const int32_t n_experts = a.shape->n_experts;
-  const int32_t n_pairs = a.n_tokens * a.shape->top_k;
-  for (int32_t e = 0; e <= n_experts; ++e) to.first[e] = 0;
-  for (int32_t i = 0; i < n_pairs; ++i) ++to.first[a.ids[i] + 1];
-  for (int32_t e = 0; e < n_experts; ++e) to.first[e + 1] += to.first[e];
-  for (int32_t i = 0; i < n_pairs; ++i) to.pairs[to.first[a.ids[i]]++] = i;
-  // Each start has moved to the next one's place.
-  for (int32_t e = n_experts; e > 0; --e) to.first[e] = to.first[e - 1];
-  to.first[0] = 0;
-  int32_t n_active = 0;
-  for (int32_t e = 0; e < n_experts; ++e) {
-    if (to.first[e + 1] > to.first[e]) to.active[n_active++] = e;
-  }
-  return n_active;
-}
-
-// 64 rows of gate and up of one expert, for all its tokens.
-void gate_up_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t expert,
-                   int64_t block, float* room) {
-  alignas(64) float gate[kTokenGroup * kBlockRows];
-  alignas(64) float up[kTokenGroup * kBlockRows];
-  const float* x[kTokenGroup];
-  const ModelShape& s = *a.shape;
-  const ExpertWeights& w = a.experts[expert];
-  const int64_t row0 = block * kBlockRows;
-  const int64_t n_rows = s.intermediate - row0 < kBlockRows ? s.intermediate - row0 : kBlockRows;
-  for (int32_t j = scratch.first[expert]; j < scratch.first[expert + 1]; j += kTokenGroup) {
-    const int32_t n = group_size(scratch.first[expert + 1] - j);
-    for (int32_t t = 0; t < n; ++t) {
-      x[t] = scratch.entered + scratch.pairs[j + t] / s.top_k * activation_stride(s.hidden);
-    }
-    block_product(w.gate, block, x, n, room, gate);
-    block_product(w.up, block, x, n, room, up);
-    for (int32_t t = 0; t < n; ++t) {
-      float* to = scratch.inner + (j + t) * activation_stride(s.intermediate) + row0;
-      const float* g = gate + t * kBlockRows;
-      const float* u = up + t * kBlockRows;
-      for (int64_t i = 0; i < n_rows; ++i) to[i] = g[i] * sigmoid_f32(g[i]) * u[i];
-      if (a.activations == kBF16) {
-        for (int64_t i = 0; i < n_rows; ++i) to[i] = bf16_to_f32(f32_to_bf16(to[i]));
-      }
-      if (row0 + n_rows == s.intermediate) pad_row(to - row0, s.intermediate);
-    }
-  }
-}
-
-// 64 rows of the output, over every expert.
-void down_block(const ExpertsArgs<float>& a, const Scratch& scratch, int32_t n_active,
-                int64_t block, float* room) {
-  alignas(64) float down[kTokenGroup * kBlockRows];
-  const float* x[kTokenGroup];
-  const ModelShape& s = *a.shape;
-  const int64_t row0 = block * kBlockRows;
-  const int64_t n_rows = s.hidden - row0 < kBlockRows ? s.hidden - row0 : kBlockRows;
-  const int64_t stride = round_up(s.hidden, kBlockRows);
-  float* sums = scratch.sums + row0;
-  for (int64_t t = 0; t < a.n_tokens; ++t) {
-    for (int64_t i = 0; i < kBlockRows; ++i) sums[t * stride + i] = 0.0f;
-  }
-  for (int32_t e = 0; e < n_active; ++e) {
-    const int32_t expert = scratch.active[e];
-    for (int32_t j = scratch.first[expert]; j < scratch.first[expert + 1]; j += kTokenGroup) {
-      const int32_t n = group_size(scratch.first[expert + 1] - j);
-      for (int32_t t = 0; t < n; ++t) {
-        x[t] = scratch.inner + (j + t) * activation_stride(s.intermediate);
-      }
-      block_product(a.experts[expert].down, block, x, n, room, down);
-      for (int32_t t = 0; t < n; ++t) {
-        const int32_t pair = scratch.pairs[j + t];
-        float* sum = sums + pair / s.top_k * stride;
-        const float weight = a.weights[pair];
-        for (int64_t i = 0; i < kBlockRows; ++i) sum[i] += weight * down[t * kBlockRows + i];
-      }
-    }
-  }
-  for (int64_t t = 0; t < a.n_tokens; ++t) {
-    float* h = a.h + t * s.hidden + row0;
-    for (int64_t i = 0; i < n_rows; ++i) h[i] += sums[t * stride + i];
-  }
-}
 
 }  // namespace
 
 void experts(const Executor* run, const ExpertsArgs<float>* a) {
-  const ModelShape& s = *a->shape;
-  const Scratch scratch = cut_scratch(s, a->n_tokens, run->n_workers, a->scratch);
-  const int32_t n_active = sort_by_expert(*a, scratch);
-  enter_rows(run, a->x, a->n_tokens, s.hidden, a->activations, scratch.entered);
-
-  // Whole experts where there are enough of them, else parts: about eight tasks for each worker.
-  const int64_t blocks = n_blocks(s.intermediate);
-  const int64_t wanted = (8 * int64_t{run->n_workers} + n_active - 1) / n_active;
-  const int64_t per_task = (blocks + wanted - 1) / wanted;
-  const int64_t parts = (blocks + per_task - 1) / per_task;
-  run_tasks(run, n_active * parts, [&](int32_t task, int32_t worker) {
-    const int64_t from = task % parts * per_task;
-    const int64_t end = from + per_task < blocks ? from + per_task : blocks;
-    const int32_t expert = scratch.active[task / parts];
-    float* room = scratch.rooms + worker * scratch.room;
-    for (int64_t b = from; b < end; ++b) gate_up_block(*a, scratch, expert, b, room);
-  });
-
-  const BlockRuns runs(n_blocks(s.hidden), run->n_workers);
-  run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t worker) {
-    for (int64_t b = runs.first(task); b < runs.end(task); ++b) {
-      down_block(*a, scratch, n_active, b, scratch.rooms + worker * scratch.room);
-    }
-  });
-}
-
-int64_t experts_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers) {
-  return cut_scratch(s, max_tokens, n_workers, nullptr).bytes;
+  common::experts<Isa>(run, a);
 }
 
 }  // namespace mm2::kernels::generic

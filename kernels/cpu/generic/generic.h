@@ -14,14 +14,7 @@ void attention(const Executor*, const AttentionArgs<float>*);
 void router(const Executor*, const RouterArgs<float>*);
 void experts(const Executor*, const ExpertsArgs<float>*);
 
-/// One row of rms_norm; x and y may be the same. The squares are added in 16 lanes (element i in
-/// lane i mod 16, ascending), the lanes in halves: i + (i + 8), i + (i + 4), ...
-void rms_norm_row(const float* x, const float* weight, float eps, int64_t width, float* y);
-
-// Scratch of each operation, in bytes; each grows with max_tokens and n_workers.
-int64_t linear_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers);
+/// Bytes of scratch; grows with n_workers.
 int64_t attention_scratch(const ModelShape& s, int64_t n_workers);
-int64_t router_scratch(const ModelShape& s, int64_t max_tokens);
-int64_t experts_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers);
 
 }  // namespace mm2::kernels::generic

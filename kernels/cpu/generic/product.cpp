@@ -1,10 +1,11 @@
 #include "kernels/cpu/generic/product.h"
 
-#include "kernels/api/parallel.h"
+#include "kernels/cpu/common/vec.h"
 #include "kernels/cpu/generic/codes.h"
-#include "kernels/cpu/generic/vec.h"
 
 namespace mm2::kernels::generic {
+
+using namespace common;
 namespace {
 
 constexpr int64_t kStepPairs = 32;  // pairs of K that become 16 KiB of floats
@@ -189,9 +190,10 @@ void tile_products(const float* values, int64_t value_stride, int64_t lanes, con
   }
 }
 
-// x is in the order of the packed columns.
-void ordered_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                     float* sums) {
+}  // namespace
+
+void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
+                   bool /*exact*/, float* sums) {
   if (!is_plain(w.format)) {
     code_product(w, block, x, n_tokens, sums);
   } else if (w.format.number == kBF16) {
@@ -204,52 +206,12 @@ void ordered_product(const Matrix& w, int64_t block, const float* const* x, int3
   scale_output(w, n_tokens * kBlockRows, sums);
 }
 
-}  // namespace
-
-void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                   float* room, float* sums) {
-  const int32_t* order = layout::order_of(w);
-  if (order == nullptr) return ordered_product(w, block, x, n_tokens, sums);
-  const int64_t stride = activation_stride(w.n_in);
-  for (int32_t t0 = 0; t0 < n_tokens; t0 += kRoomTokens) {
-    const int32_t n = n_tokens - t0 < kRoomTokens ? n_tokens - t0 : kRoomTokens;
-    const float* rows[kRoomTokens];
-    for (int32_t t = 0; t < n; ++t) {
-      float* row = room + t * stride;
-      for (int64_t i = 0; i < w.n_in; ++i) row[i] = x[t0 + t][order[i]];
-      pad_row(row, w.n_in);
-      rows[t] = row;
-    }
-    ordered_product(w, block, rows, n, sums + t0 * kBlockRows);
-  }
-}
-
 void add_products(const float* values, int64_t value_stride, int64_t lanes, const float* factors,
                   int64_t n_steps, int32_t n, float* sums, int64_t sum_stride) {
   static_assert(kTile == 4);
   constexpr decltype(&tile_products<1>) kTiles[] = {tile_products<1>, tile_products<2>,
                                                     tile_products<3>, tile_products<4>};
   kTiles[n - 1](values, value_stride, lanes, factors, n_steps, sums, sum_stride);
-}
-
-void enter_rows(const Executor* run, const float* x, int64_t n_tokens, int64_t n_in,
-                int32_t activations, float* entered) {
-  const int64_t stride = activation_stride(n_in);
-  const auto enter = [&](int64_t t, int32_t) {
-    const float* from = x + t * n_in;
-    float* to = entered + t * stride;
-    if (activations == kBF16) {
-      for (int64_t i = 0; i < n_in; ++i) to[i] = bf16_to_f32(f32_to_bf16(from[i]));
-    } else {
-      memcpy(to, from, static_cast<size_t>(n_in) * sizeof(float));
-    }
-    pad_row(to, n_in);
-  };
-  if (n_tokens < 8) {
-    for (int64_t t = 0; t < n_tokens; ++t) enter(t, 0);
-  } else {
-    run_tasks(run, n_tokens, enter);
-  }
 }
 
 }  // namespace mm2::kernels::generic

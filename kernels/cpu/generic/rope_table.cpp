@@ -1,21 +1,11 @@
-#include "kernels/api/parallel.h"
+#include "kernels/cpu/common/rope_table.h"
+
 #include "kernels/cpu/generic/generic.h"
-#include "kernels/cpu/generic/math_f64.h"
 
 namespace mm2::kernels::generic {
 
 void rope_table(const Executor* run, const RopeTableArgs<float>* a) {
-  const int32_t n = a->rotary_dim / 2;
-  const double log_theta = log_f64(a->theta);
-  run_tasks(run, a->n_tokens, [&](int32_t t, int32_t) {
-    float* row = a->table + int64_t{t} * a->rotary_dim;
-    for (int32_t i = 0; i < n; ++i) {
-      const double frequency = exp_f64(log_theta * (-2.0 * i / a->rotary_dim));
-      const SinCos at = sin_cos_f64(a->positions[t] * frequency);
-      row[i] = static_cast<float>(at.cos);
-      row[n + i] = static_cast<float>(at.sin);
-    }
-  });
+  common::rope_table(run, a);
 }
 
 }  // namespace mm2::kernels::generic

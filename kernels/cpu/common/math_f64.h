@@ -2,15 +2,13 @@
 // rotation have the same bits on every machine, which those of the C library do not promise.
 #pragma once
 
-#include <cmath>
-
-namespace mm2::kernels::generic {
+namespace mm2::kernels::common {
 
 /// ln(x), x > 0: twice the area tangent of (m - 1) / (m + 1), x = m 2^e, m in [0.7, 1.5).
 static inline double log_f64(double x) {
   constexpr double kLn2 = 0.6931471805599453;
   int e = 0;
-  double m = std::frexp(x, &e);  // exact
+  double m = __builtin_frexp(x, &e);  // exact
   if (m < 0.75) {
     m *= 2;
     e -= 1;
@@ -29,7 +27,7 @@ static inline double exp_f64(double y) {
   const double r = (y - n * kLn2High) - n * kLn2Low;
   double sum = 1;
   for (int i = 14; i >= 1; --i) sum = sum * r / i + 1;  // 0.35^15 / 15! < 1e-18
-  return std::ldexp(sum, static_cast<int>(n));          // exact
+  return __builtin_ldexp(sum, static_cast<int>(n));     // exact
 }
 
 struct SinCos {
@@ -50,11 +48,11 @@ static inline SinCos sin_cos_f64(double x) {
     cos = 1 - cos * square / (i * (i - 1));
   }
   sin *= r;
-  const double quarter = n - 4 * std::floor(n / 4);
+  const double quarter = n - 4 * __builtin_floor(n / 4);
   if (quarter == 1) return {cos, -sin};
   if (quarter == 2) return {-sin, -cos};
   if (quarter == 3) return {-cos, sin};
   return {sin, cos};
 }
 
-}  // namespace mm2::kernels::generic
+}  // namespace mm2::kernels::common

@@ -4,7 +4,7 @@
 
 #include "kernels/api/numbers.h"
 
-namespace mm2::kernels::generic {
+namespace mm2::kernels::common {
 
 /// e^x: 2^n e^r, n = round(x log2 e), |r| <= ln(2) / 2. 0 below -104, inf above 89, NaN of NaN.
 static inline float exp_f32(float x) {
@@ -41,4 +41,4 @@ static inline float sigmoid_f32(float x) {
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-}  // namespace mm2::kernels::generic
+}  // namespace mm2::kernels::common

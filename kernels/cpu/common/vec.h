@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-namespace mm2::kernels::generic {
+namespace mm2::kernels::common {
 
 typedef float F32x4 __attribute__((vector_size(16)));
 typedef int32_t I32x4 __attribute__((vector_size(16)));
@@ -61,4 +61,4 @@ static inline Pair4 f16_pairs(U32x4 codes) {
   return {f16_upper_half(codes << 16), f16_upper_half(codes)};
 }
 
-}  // namespace mm2::kernels::generic
+}  // namespace mm2::kernels::common
