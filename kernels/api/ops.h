@@ -22,8 +22,20 @@
 //   experts: a sum from +0, ids ascending, sum += weight * down; then h += sum
 //   rms_norm: squares in 16 lanes (element i in lane i mod 16, ascending), then the lanes in
 //     halves: i and i + 8, i and i + 4, i and i + 2, 0 and 1
-//   attention: kernels/cpu/generic/attention.cpp says it in its first lines
-//   exp, sine, cosine: of additions and multiplications alone, never the C library's
+//   attention: each query (a head of a token) over the 64 positions from each multiple of 64 on:
+//       score[p] = chain over pairs of components, like products, * factor
+//         factor = log2(e) / sqrt(head_dim) * scale of the keys, in FP64, rounded once
+//       greatest' = max(greatest, scores), fade = 2^(greatest - greatest')
+//       e[p] = 2^(score[p] - greatest'), at least 2^-64; where products are exact (activations of
+//         kBF16, a cache of kBF16 or kE4M3) rounded half up to 16 or 20 significant bits
+//       totals[i] = totals[i] * fade, then + e[p] with p mod 16 = i, ascending
+//       y = y * fade, then + e[p] v[p]: pairs of positions ascending, the odd one first
+//     These sums begin anew at each multiple of 512 positions. Such a chunk is added to those
+//     before it: greatest' of both, y = y * 2^(greatest - greatest') + y_chunk * 2^(greatest_chunk -
+//     greatest'), totals likewise. At the end totals are added in halves like squares, and
+//     y * (scale of the values / total) is the result.
+//     No later position than the query's own reaches it: the cache may hold anything there.
+//   exp, 2^x, sine, cosine: of additions and multiplications alone, never the C library's
 #pragma once
 
 #include "kernels/api/types.h"
@@ -94,14 +106,16 @@ struct QkvArgs {
 };
 
 /// y = softmax(q k^T / sqrt(head_dim)) v over the sequence's positions up to the token's own; query
-/// head j reads KV head j / (n_heads / n_kv_heads). Sums run over blocks of kAttentionBlock
-/// absolute positions in ascending order.
+/// head j reads KV head j / (n_heads / n_kv_heads). Keys and values are the cache's numbers, times
+/// their scale. `activations` kBF16: q is rounded to BF16 before its products, unless the cache is
+/// kF32.
 template <typename Real>
 struct AttentionArgs {
   const ModelShape* shape;
   const Real* q;  // [n_tokens, n_heads * head_dim]
   const StepRow* rows;
   int32_t n_rows, n_tokens;
+  int32_t activations;
   const KvCache* kv;
   int32_t layer;
   Real* y;  // [n_tokens, n_heads * head_dim]

@@ -13,13 +13,20 @@ void attend(const AttentionArgs<Real>& a, const StepRow& row, int64_t position, 
             const Real* q, Real* y) {
   const ModelShape& s = *a.shape;
   const int32_t number = a.kv->number;
-  const int64_t first = int64_t{head / (s.n_heads / s.n_kv_heads)} * s.head_dim;
+  const int32_t kv_head = head / (s.n_heads / s.n_kv_heads);
+  const int64_t first = int64_t{kv_head} * s.head_dim;
+  const Real k_scale{kv_scale(*a.kv, s, a.kv->k_scales, a.layer, kv_head)};
+  const Real v_scale{kv_scale(*a.kv, s, a.kv->v_scales, a.layer, kv_head)};
+  const bool rounds = a.activations == kBF16 && number != kF32;
+  const auto query = [&](int32_t d) {
+    return rounds ? Real{bf16_to_f32(f32_to_bf16(static_cast<float>(q[d])))} : q[d];
+  };
   const auto slot = [&](int64_t p) { return kv_slot(*a.kv, s, row, a.layer, p); };
   const auto score = [&](int64_t p) {
     const void* k = slot(p).k;
     Real sum = 0;
-    for (int32_t d = 0; d < s.head_dim; ++d) sum += load<Real>(k, number, first + d) * q[d];
-    return sum / std::sqrt(static_cast<Real>(s.head_dim));
+    for (int32_t d = 0; d < s.head_dim; ++d) sum += load<Real>(k, number, first + d) * query(d);
+    return sum * k_scale / std::sqrt(static_cast<Real>(s.head_dim));
   };
 
   Real greatest = score(0);
@@ -34,7 +41,7 @@ void attend(const AttentionArgs<Real>& a, const StepRow& row, int64_t position, 
       y[d] += weight * load<Real>(at.k, number, at.v_offset + first + d);
     }
   }
-  for (int32_t d = 0; d < s.head_dim; ++d) y[d] /= total;
+  for (int32_t d = 0; d < s.head_dim; ++d) y[d] = y[d] * v_scale / total;
 }
 
 }  // namespace

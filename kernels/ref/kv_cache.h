@@ -20,6 +20,12 @@ inline KvSlot kv_slot(const KvCache& kv, const ModelShape& s, const StepRow& row
   return {base + position % kv.block_size * width * bytes_of(kv.number), kv.block_size * width};
 }
 
+/// What a stored number of one KV head is multiplied by: 1 but for kE4M3.
+inline float kv_scale(const KvCache& kv, const ModelShape& s, const float* scales, int32_t layer,
+                      int64_t kv_head) {
+  return kv.number == kE4M3 ? scales[int64_t{layer} * s.n_kv_heads + kv_head] : 1.0f;
+}
+
 /// The row that owns token t of a step.
 inline const StepRow& row_of(const StepRow* rows, int32_t n_rows, int32_t token) {
   int32_t r = 0;

@@ -19,12 +19,13 @@ inline Real load(const void* base, int32_t number, int64_t i) {
     memcpy(&x, at, 4);
     return Real{x};
   }
+  if (number == kE4M3) return Real{e4m3_to_f32(static_cast<uint8_t>(*at))};
   uint16_t code;
   memcpy(&code, at, 2);
   return Real{number == kBF16 ? bf16_to_f32(code) : f16_to_f32(code)};
 }
 
-/// Into kF64, kF32 or kBF16, to nearest even.
+/// Into kF64, kF32, kBF16 or kE4M3, to nearest even.
 template <typename Real>
 inline void store(void* base, int32_t number, int64_t i, Real value) {
   char* at = static_cast<char*>(base) + i * bytes_of(number);
@@ -34,6 +35,7 @@ inline void store(void* base, int32_t number, int64_t i, Real value) {
   if (number == kF64) memcpy(at, &wide, 8);
   if (number == kF32) memcpy(at, &single, 4);
   if (number == kBF16) memcpy(at, &code, 2);
+  if (number == kE4M3) *at = static_cast<char>(f32_to_e4m3(single));
 }
 
 /// Calls f with a function k -> w[row, k] as Real, fitting the format of w; kPlain.

@@ -57,9 +57,14 @@ void qkv(const Executor* run, const QkvArgs<Real>* a) {
     const StepRow& row = row_of(a->rows, a->n_rows, t);
     const int64_t position = row.first_position + t - row.first_token;
     const KvSlot slot = kv_slot(*a->kv, s, row, a->layer, position);
+    const KvCache& kv = *a->kv;
+    const auto stored = [&](Real number, const float* scales, int32_t i) {
+      if (kv.number != kE4M3) return number;
+      return Real{static_cast<float>(number) / kv_scale(kv, s, scales, a->layer, i / s.head_dim)};
+    };
     for (int32_t i = 0; i < kv_width; ++i) {
-      store(slot.k, a->kv->number, i, k[i]);
-      store(slot.k, a->kv->number, slot.v_offset + i, k[kv_width + i]);
+      store(slot.k, kv.number, i, stored(k[i], kv.k_scales, i));
+      store(slot.k, kv.number, slot.v_offset + i, stored(k[kv_width + i], kv.v_scales, i));
     }
   });
 }

@@ -50,8 +50,8 @@ void measure_generic(Team& team, Probe& probe, int32_t number, const char* name,
   std::vector<float> q(static_cast<size_t>(n_tokens * s.n_heads * s.head_dim)), y(q.size());
   for (float& v : q) v = random_float(seed);
   const Bytes scratch(backend.ops->scratch_bytes(&s, n_tokens, team.n_threads()));
-  const AttentionArgs<float> args{&s,       q.data(),          &row, 1, n_tokens, &kv, 0,
-                                  y.data(), scratch.data.get()};
+  const AttentionArgs<float> args{&s,    q.data(), &row, 1,        n_tokens,
+                                  kBF16, &kv,      0,    y.data(), scratch.data.get()};
   const auto figures = measure(
       n_tokens == 1 ? 20 : 6, operations(s, context, n_tokens) / 1e9,
       [&] { return probe.compute(); }, [&](int) { backend.ops->attention(team.get(), &args); });

@@ -12,44 +12,63 @@ ModelShape shape_of(int32_t n_heads, int32_t n_kv_heads, int32_t head_dim) {
   return s;
 }
 
-// The same random K and V of n_positions in both caches; NaN after them.
+// The same random K and V of n_positions in both caches, the reference's second; NaN after them.
 void fill(Random& random, const ModelShape& s, int32_t n_positions, const Cache& a,
           const Cache& b) {
+  const int64_t width = int64_t{s.n_kv_heads} * s.head_dim;
   for (int64_t p = 0; p < n_positions; ++p) {
-    for (int32_t head = 0; head < s.n_kv_heads; ++head) {
-      for (int32_t d = 0; d < s.head_dim; ++d) {
-        for (const bool is_value : {false, true}) {
-          const float x = random.normal();
-          a.put(p, head, d, is_value, x);
-          b.put(p, head, d, is_value, x);
-        }
-      }
+    const auto kv = random.vector(2 * width);
+    layout::store_position(a.kv, s, a.row(0, 1, 0), 0, p, kv.data(), kv.data() + width);
+    for (int64_t i = 0; i < 2 * width; ++i) {
+      const auto head = static_cast<int32_t>(i % width / s.head_dim);
+      const auto d = static_cast<int32_t>(i % s.head_dim);
+      b.put(p, head, d, i >= width, kv[static_cast<size_t>(i)]);
     }
   }
 }
 
+// How a cache and its queries are rounded.
+struct Numbers {
+  int32_t cache, activations;
+};
+constexpr Numbers kNumbers[] = {{kF32, kF32},   {kF32, kBF16}, {kBF16, kF32},
+                                {kBF16, kBF16}, {kE4M3, kF32}, {kE4M3, kBF16}};
+
 std::vector<float> run_generic(const ModelShape& s, const Cache& cache, const std::vector<float>& q,
-                               int32_t first_position, int32_t n_workers) {
+                               int32_t first_position, int32_t activations, int32_t n_workers) {
   const auto n_tokens = static_cast<int32_t>(q.size()) / (s.n_heads * s.head_dim);
   const StepRow row = cache.row(0, n_tokens, first_position);
   const Memory scratch = scratch_for(s, n_tokens, n_workers);
   std::vector<float> y(q.size());
-  const AttentionArgs<float> args{&s, q.data(), &row,         1, n_tokens, &cache.kv,
-                                  0,  y.data(), scratch.get()};
+  const AttentionArgs<float> args{&s,          q.data(),  &row, 1,        n_tokens,
+                                  activations, &cache.kv, 0,    y.data(), scratch.get()};
   generic_backend()->ops->attention(Workers(n_workers).get(), &args);
   return y;
 }
 
 std::vector<double> run_exact(const ModelShape& s, const Cache& cache, const std::vector<float>& q,
-                              int32_t first_position) {
+                              int32_t first_position, int32_t activations) {
   const auto n_tokens = static_cast<int32_t>(q.size()) / (s.n_heads * s.head_dim);
   const StepRow row = cache.row(0, n_tokens, first_position);
   const auto wide = widened(q);
   std::vector<double> y(q.size());
-  const AttentionArgs<double> args{&s,        wide.data(), &row,     1,      n_tokens,
-                                   &cache.kv, 0,           y.data(), nullptr};
+  const AttentionArgs<double> args{&s,          wide.data(), &row, 1,        n_tokens,
+                                   activations, &cache.kv,   0,    y.data(), nullptr};
   ref::attention(Workers(1).get(), &args);
   return y;
+}
+
+// Numbers below 3 in size, over `length` positions: how far y may be from the exact one. A weight is
+// off by the roundings of its score (chain, factor, difference from the greatest), by those of its
+// 2^x and of one for each 64 positions that its sum fades with, and by its own to 16 or 20 bits.
+// Then a chain over the positions. Weights err in y and in their total.
+double bound(const ModelShape& s, Numbers numbers, int32_t length) {
+  const double score = 9.0 * std::sqrt(s.head_dim);
+  const bool exact = numbers.activations == kBF16 && numbers.cache != kF32;
+  const double own = !exact ? 0 : numbers.cache == kBF16 ? 0x1p-16 : 0x1p-20;
+  const double fades = length / 64 + length / 512 + 2;
+  const double weight = (s.head_dim + 6) * kEps * score + fades * 3e-7 + own;
+  return 3 * (2 * weight + 2 * (length + 16) * kEps);
 }
 
 }  // namespace
@@ -57,27 +76,31 @@ std::vector<double> run_exact(const ModelShape& s, const Cache& cache, const std
 TEST_CASE("attention: within its roundings of FP64, with NaN in every unused place of the cache") {
   Random random(1);
   for (const auto& [n_heads, n_kv_heads, head_dim] :
-       {std::array{6, 2, 10}, std::array{4, 4, 2}, std::array{48, 1, 16}, std::array{12, 2, 64}}) {
+       {std::array{6, 2, 10}, std::array{4, 4, 2}, std::array{48, 1, 16}, std::array{12, 2, 64},
+        std::array{3, 1, 7}, std::array{2, 2, 80}}) {
     const ModelShape s = shape_of(n_heads, n_kv_heads, head_dim);
-    for (const int32_t number : {kF32, kBF16}) {
-      for (const auto& [first, n_tokens] : {std::array{0, 1}, std::array{63, 1}, std::array{64, 1},
-                                            std::array{50, 40}, std::array{0, 130}}) {
+    for (const Numbers numbers : kNumbers) {
+      for (const auto& [first, n_tokens] :
+           {std::array{0, 1}, std::array{62, 1}, std::array{63, 1}, std::array{64, 1},
+            std::array{50, 40}, std::array{0, 130}, std::array{600, 2}}) {
         const int32_t length = first + n_tokens;
-        const Cache a(*generic_backend(), s, number, 128, 2);
-        const Cache b(*reference_backend(), s, number, 128, 2);
+        const Cache a(*generic_backend(), s, numbers.cache, 128, 5);
+        const Cache b(*reference_backend(), s, numbers.cache, 128, 5);
         fill(random, s, length, a, b);
         const auto q = random.vector(int64_t{n_tokens} * n_heads * head_dim);
-        const auto y = run_generic(s, a, q, first, 2);
-        const auto exact = run_exact(s, b, q, first);
+        const auto y = run_generic(s, a, q, first, numbers.activations, 2);
+        const auto exact = run_exact(s, b, q, first, numbers.activations);
         double worst = 0;
-        for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::abs(y[i] - exact[i]));
-        // |q|, |k|, |v| < 3 each. A score is off by its chain's roundings, weights by as much and
-        // exp's 2e-7, relatively; then a chain over the positions.
-        const double score = 9.0 * head_dim / std::sqrt(head_dim);
-        const double weight = (head_dim + 4) * kEps * score + 4e-7;
-        INFO(n_heads << " heads on " << n_kv_heads << " of " << head_dim << ", number " << number
-                     << ", positions " << first << " to " << length);
-        CHECK(worst <= 3 * (2 * weight + 2 * (length + 8) * kEps));
+        bool finite = true;
+        for (size_t i = 0; i < y.size(); ++i) {
+          worst = std::max(worst, std::abs(y[i] - exact[i]));
+          finite &= std::isfinite(y[i]);
+        }
+        INFO(n_heads << " heads on " << n_kv_heads << " of " << head_dim << ", cache "
+                     << numbers.cache << ", activations " << numbers.activations << ", positions "
+                     << first << " to " << length);
+        CHECK(finite);
+        CHECK(worst <= bound(s, numbers, length));
       }
     }
   }
@@ -85,18 +108,24 @@ TEST_CASE("attention: within its roundings of FP64, with NaN in every unused pla
 
 TEST_CASE("attention: a token's bits do not depend on its neighbours, nor on workers") {
   Random random(2);
-  for (const int32_t number : {kF32, kBF16}) {
+  constexpr int32_t kLength = 1200;  // three times 512
+  for (const Numbers numbers : kNumbers) {
     const ModelShape s = shape_of(6, 2, 10);
-    const Cache a(*generic_backend(), s, number, 64, 4), b(*reference_backend(), s, number, 64, 4);
-    fill(random, s, 200, a, b);
+    const Cache a(*generic_backend(), s, numbers.cache, 64, 19);
+    const Cache b(*reference_backend(), s, numbers.cache, 64, 19);
+    fill(random, s, kLength, a, b);
     const int32_t width = s.n_heads * s.head_dim;
-    const auto q = random.vector(200 * width);
-    const auto all = run_generic(s, a, q, 0, 3);
-    for (int32_t t = 0; t < 200; ++t) {
+    const auto q = random.vector(kLength * width);
+    const auto all = run_generic(s, a, q, 0, numbers.activations, 3);
+    for (int32_t t = 0; t < kLength; t += t < 200 || t % 512 > 508 ? 1 : 61) {
       const auto from = q.begin() + t * width;
       const std::vector<float> want(all.begin() + t * width, all.begin() + (t + 1) * width);
-      INFO("number " << number << ", position " << t);
-      CHECK(same_bits(run_generic(s, a, {from, from + width}, t, 1), want));
+      INFO("cache " << numbers.cache << ", activations " << numbers.activations << ", position "
+                    << t);
+      for (const int32_t n_workers : {1, 2, 7}) {
+        CHECK(same_bits(run_generic(s, a, {from, from + width}, t, numbers.activations, n_workers),
+                        want));
+      }
     }
   }
 }
@@ -104,18 +133,21 @@ TEST_CASE("attention: a token's bits do not depend on its neighbours, nor on wor
 TEST_CASE("attention: NaN in one sequence does not reach another of the same step") {
   Random random(3);
   const ModelShape s = shape_of(4, 2, 8);
-  const Cache a(*generic_backend(), s, kBF16, 64, 2), b(*reference_backend(), s, kBF16, 64, 2);
-  fill(random, s, 10, a, b);  // positions of block_size 64: the first block of the list
-  const int32_t other_block = a.blocks[1];
-  const int32_t width = s.n_heads * s.head_dim;
-  const auto q = random.vector(2 * width);
-  const StepRow rows[] = {a.row(0, 1, 9), {1, 1, 5, 0, &other_block}};  // the second: all NaN
-  const Memory scratch = scratch_for(s, 2, 1);
-  std::vector<float> y(q.size());
-  const AttentionArgs<float> args{&s, q.data(), rows, 2, 2, &a.kv, 0, y.data(), scratch.get()};
-  generic_backend()->ops->attention(Workers(1).get(), &args);
-  for (int32_t i = 0; i < width; ++i) {
-    CHECK(std::isfinite(y[static_cast<size_t>(i)]));
-    CHECK(std::isnan(y[static_cast<size_t>(width + i)]));
+  for (const int32_t number : {kF32, kBF16, kE4M3}) {
+    const Cache a(*generic_backend(), s, number, 64, 2), b(*reference_backend(), s, number, 64, 2);
+    fill(random, s, 10, a, b);  // positions of block_size 64: the first block of the list
+    const int32_t other_block = a.blocks[1];
+    const int32_t width = s.n_heads * s.head_dim;
+    const auto q = random.vector(2 * width);
+    const StepRow rows[] = {a.row(0, 1, 9), {1, 1, 5, 0, &other_block}};  // the second: all NaN
+    const Memory scratch = scratch_for(s, 2, 1);
+    std::vector<float> y(q.size());
+    const AttentionArgs<float> args{&s,    q.data(), rows, 2,        2,
+                                    kBF16, &a.kv,    0,    y.data(), scratch.get()};
+    generic_backend()->ops->attention(Workers(1).get(), &args);
+    for (int32_t i = 0; i < width; ++i) {
+      CHECK(std::isfinite(y[static_cast<size_t>(i)]));
+      CHECK(std::isnan(y[static_cast<size_t>(width + i)]));
+    }
   }
 }

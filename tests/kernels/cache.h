@@ -16,7 +16,16 @@ class Cache {
         memory_(backend.kv_block_bytes(&s, block_size, number) * n_blocks, 0xFF) {
     kv = {memory_.get(), 0, backend.kv_block_bytes(&s, block_size, number), block_size, number};
     for (int32_t b = 0; b < n_blocks; ++b) blocks.push_back(n_blocks - 1 - b);
+    for (int32_t head = 0; head < s.n_kv_heads; ++head) {
+      k_scales_.push_back(0.01f + 0.003f * static_cast<float>(head));
+      v_scales_.push_back(0.02f - 0.004f * static_cast<float>(head % 4));
+    }
+    if (number != kE4M3) return;
+    kv.k_scales = k_scales_.data();
+    kv.v_scales = v_scales_.data();
   }
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
 
   StepRow row(int32_t first_token, int32_t n_tokens, int32_t first_position) const {
     return {first_token, n_tokens, first_position, 0, blocks.data()};
@@ -37,17 +46,18 @@ class Cache {
   }
 
   void put(int64_t position, int32_t kv_head, int32_t d, bool is_value, float x) const {
-    void* at = slot(position, kv_head, d, is_value);
-    const uint16_t code = f32_to_bf16(x);
-    if (kv.number == kBF16) {
-      std::memcpy(at, &code, 2);
-    } else {
-      std::memcpy(at, &x, 4);
-    }
+    ref::store(slot(position, kv_head, d, is_value), kv.number, 0, x / scale(kv_head, is_value));
   }
 
   float get(int64_t position, int32_t kv_head, int32_t d, bool is_value) const {
-    return ref::load<float>(slot(position, kv_head, d, is_value), kv.number, 0);
+    return ref::load<float>(slot(position, kv_head, d, is_value), kv.number, 0) *
+           scale(kv_head, is_value);
+  }
+
+  /// 1 but for kE4M3.
+  float scale(int32_t kv_head, bool is_value) const {
+    const auto i = static_cast<size_t>(kv_head);
+    return kv.number != kE4M3 ? 1.0f : is_value ? v_scales_[i] : k_scales_[i];
   }
 
   KvCache kv{};
@@ -57,6 +67,7 @@ class Cache {
   ModelShape shape_;
   bool is_ref_;
   Memory memory_;
+  std::vector<float> k_scales_, v_scales_;  // [n_kv_heads], of the only layer
 };
 
 }  // namespace support

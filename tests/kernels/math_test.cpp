@@ -1,3 +1,4 @@
+#include "kernels/cpu/common/attention.h"
 #include "kernels/cpu/common/math.h"
 
 #include "kernels/cpu/common/math_f64.h"
@@ -59,4 +60,18 @@ TEST_CASE("angles: logarithm, power, sine and cosine in FP64") {
   }
   CHECK(worst_exp <= 1e-15);
   CHECK(worst_angle <= 1e-15);
+}
+
+TEST_CASE("2^x: within 2e-7 from -64 to 0 and above it, 2^-64 below, exactly 1 of 0, NaN of NaN") {
+  double worst = 0;
+  for (int32_t i = 0; i <= 1'000'000; ++i) {
+    const float x = -64.0f + static_cast<float>(i) * 6.5e-5f;
+    worst = std::max(worst, std::abs(common::exp2_f32(x) / std::exp2(double{x}) - 1));
+  }
+  CHECK(worst <= 2e-7);
+  CHECK(common::exp2_f32(0.0f) == 1.0f);
+  CHECK(common::exp2_f32(-64.5f) == 0x1p-64f);
+  CHECK(common::exp2_f32(-3.4e38f) == 0x1p-64f);
+  CHECK(common::exp2_f32(-INFINITY) == 0x1p-64f);
+  CHECK(std::isnan(common::exp2_f32(NAN)));
 }

@@ -65,7 +65,8 @@ std::vector<float> attend(const ModelShape& s, const std::vector<float>& q, cons
   const StepRow row = cache.row(0, n, first_position);
   const Memory scratch = scratch_for(s, n, 2);
   std::vector<float> y(q.size());
-  const AttentionArgs<float> args{&s, q.data(), &row, 1, n, &cache.kv, 0, y.data(), scratch.get()};
+  const AttentionArgs<float> args{&s,    q.data(),  &row, 1,        n,
+                                  kBF16, &cache.kv, 0,    y.data(), scratch.get()};
   generic_backend()->ops->attention(Workers(2).get(), &args);
   return y;
 }
@@ -110,7 +111,7 @@ TEST_CASE("qkv: the cache holds what kv_work holds, in the cache's format, and n
   const ModelShape& s = layer.s;
   const auto x = random.vector(9 * s.hidden);
   for (const Backend* backend : {generic_backend(), reference_backend()}) {
-    for (const int32_t number : {kF32, kBF16}) {
+    for (const int32_t number : {kF32, kBF16, kE4M3}) {
       const Cache cache(*backend, s, number, 64, 2);
       const Result r = run(*backend, layer, x, cache, 60, kBF16, 1);
       for (int32_t p = 0; p < 128; ++p) {
@@ -124,7 +125,10 @@ TEST_CASE("qkv: the cache holds what kv_work holds, in the cache's format, and n
           }
           const float kept =
               r.kv[static_cast<size_t>((p - 60) * 2 * s.n_kv_heads * s.head_dim + i)];
-          const float want = number == kBF16 ? bf16_to_f32(f32_to_bf16(kept)) : kept;
+          const float scale = cache.scale(in_kind / s.head_dim, is_value);
+          const float want = number == kE4M3   ? e4m3_to_f32(f32_to_e4m3(kept / scale)) * scale
+                             : number == kBF16 ? bf16_to_f32(f32_to_bf16(kept))
+                                               : kept;
           if (got != want) FAIL(backend->name << " position " << p << " component " << i);
         }
       }
@@ -135,7 +139,7 @@ TEST_CASE("qkv: the cache holds what kv_work holds, in the cache's format, and n
 
 TEST_CASE("qkv and attention: a prompt in one piece, in chunks and token by token: the same bits") {
   Random random(3);
-  for (const int32_t number : {kF32, kBF16}) {
+  for (const int32_t number : {kF32, kBF16, kE4M3}) {
     const Layer layer(random, odd_shape(), kBF16);
     const ModelShape& s = layer.s;
     constexpr int32_t kLength = 150;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/api/default_step.h"
+#include "kernels/cpu/common/attention_tasks.h"
 #include "kernels/cpu/common/experts.h"
 #include "kernels/cpu/common/linear.h"
 #include "kernels/cpu/common/router.h"
@@ -16,9 +17,9 @@ int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) 
 }
 
 int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
-  return std::max(
-      {common::linear_scratch(*s, max_tokens, n_workers), generic::attention_scratch(*s, n_workers),
-       common::router_scratch(*s, max_tokens), common::experts_scratch(*s, max_tokens, n_workers)});
+  return std::max({common::linear_scratch(*s, max_tokens, n_workers),
+                   common::attention_scratch(*s, n_workers), common::router_scratch(*s, max_tokens),
+                   common::experts_scratch(*s, max_tokens, n_workers)});
 }
 
 constexpr Ops<float> kOps = {scratch_bytes,      generic::embed,      generic::rms_norm,

@@ -14,7 +14,4 @@ void attention(const Executor*, const AttentionArgs<float>*);
 void router(const Executor*, const RouterArgs<float>*);
 void experts(const Executor*, const ExpertsArgs<float>*);
 
-/// Bytes of scratch; grows with n_workers.
-int64_t attention_scratch(const ModelShape& s, int64_t n_workers);
-
 }  // namespace mm2::kernels::generic
