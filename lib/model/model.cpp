@@ -34,16 +34,23 @@ class ModelLoader {
   Status check_checkpoint() {
     const ModelConfig& config = model_->config_;
     const Checkpoint& checkpoint = *model_->checkpoint_;
-    MM2_ASSIGN_OR_RETURN(
-        const QuantConfig quant,
-        parse_quant_config(config.quantization, join_path(checkpoint.folder(), "config.json")));
-    const std::vector<WeightPlace> places = locate_all(config, checkpoint);
-    MM2_ASSIGN_OR_RETURN(const WeightCheck check, check_weights(places, checkpoint, quant));
+    MM2_ASSIGN_OR_RETURN(const QuantConfig quant,
+                         load_quant_config(config.quantization, checkpoint.folder(), host_));
+    std::vector<WeightPlace> places = locate_all(config, checkpoint);
+    // Scales are checked where they are decoded, so that they are read once.
+    MM2_ASSIGN_OR_RETURN(WeightCheck check,
+                         check_weights(places, checkpoint, quant, {.scales = false}));
     for (const std::string_view name : check.unused) {
       if (is_ignored_name(config, name)) continue;
       host_.log.write(LogLevel::warning, "model", "tensor ", std::string(name),
                       " belongs to no weight of the model and is passed over");
     }
+    for (const auto& remarks : {quant.remarks, check.remarks}) {
+      for (const std::string& remark : remarks) {
+        host_.log.write(LogLevel::warning, "model", remark);
+      }
+    }
+    described_ = DescribedWeights(std::move(places), std::move(check.descriptions));
     return {};
   }
 
@@ -88,19 +95,19 @@ class ModelLoader {
   }
 
   Status add(int32_t layer, const std::vector<WeightSlot>& slots) {
-    return plan_weights(model_->config_, *model_->checkpoint_, *model_->backend_,
+    return plan_weights(described_, *model_->checkpoint_, *model_->backend_,
                         options_.map_weights != MapWeights::no, layer, slots, plan_);
   }
 
   void count() {
     const ModelConfig& config = model_->config_;
     WeightTraffic& traffic = model_->traffic_;
-    bool any_bf16 = false;
+    bool any_narrow = false;  // BF16 or quantised
     for (const PlannedWeight& w : plan_.weights) {
       const auto n_weights = static_cast<uint64_t>(w.place.n_rows() * w.place.n_cols());
       const bool tied_head = w.slot.role == Role::lm_head && config.tie_word_embeddings;
       if (!tied_head) model_->n_parameters_ += n_weights;
-      any_bf16 |= w.slot.matrix != nullptr && w.number == kernels::kBF16;
+      any_narrow |= w.coded || (w.slot.matrix != nullptr && w.format.number == kernels::kBF16);
       if (w.slot.expert >= 0) {
         traffic.expert_bytes += w.bytes;
         traffic.expert_weights += n_weights;
@@ -116,7 +123,7 @@ class ModelLoader {
         static_cast<uint64_t>(config.n_layers) * static_cast<uint64_t>(config.n_experts);
     traffic.expert_bytes /= n_experts;
     traffic.expert_weights /= n_experts;
-    model_->default_activations_ = any_bf16 ? kernels::kBF16 : kernels::kF32;
+    model_->default_activations_ = any_narrow ? kernels::kBF16 : kernels::kF32;
     if (model_->backend_->real == kernels::kF64) model_->default_activations_ = kernels::kF64;
     model_->bytes_ = {plan_.owned_bytes, plan_.mapped_bytes, plan_.staging_bytes};
   }
@@ -143,6 +150,7 @@ class ModelLoader {
   ModelOptions options_;
   const Host& host_;
   std::shared_ptr<Model> model_{new Model};
+  DescribedWeights described_;
   WeightPlan plan_;
 };
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <mutex>
 
 #include "base/checked.h"
+#include "quant/decode.h"
 #include "tensor/convert.h"
 
 namespace mm2 {
@@ -13,7 +15,7 @@ namespace {
 
 /// Some rows of one weight.
 struct Piece {
-  const PlannedWeight* weight;
+  size_t weight;  // in the plan
   int64_t first_row, n_rows;
 };
 
@@ -21,25 +23,29 @@ int64_t row_bytes(const PlannedWeight& w) {
   return w.place.n_cols() * (dtype_bits(w.tensor->dtype) / 8);
 }
 
-uint64_t position_in_tensor(const Piece& piece) {
-  return static_cast<uint64_t>((piece.weight->place.first_row + piece.first_row) *
-                               row_bytes(*piece.weight));
+// Where a piece of a weight begins in its tensor, about where rows are columns there.
+uint64_t position_in_tensor(const PlannedWeight& w, int64_t first_row) {
+  const int64_t row = w.place.first_row + first_row;
+  if (!w.coded) return static_cast<uint64_t>(row * row_bytes(w));
+  return w.tensor->bytes / static_cast<uint64_t>(w.coded->stored_rows) * static_cast<uint64_t>(row);
 }
 
 std::vector<Piece> cut(const WeightPlan& plan) {
   std::vector<Piece> pieces;
-  for (const PlannedWeight& w : plan.weights) {
+  for (size_t i = 0; i < plan.weights.size(); ++i) {
+    const PlannedWeight& w = plan.weights[i];
     if (w.mapped) continue;
     for (int64_t row = 0; row < w.place.n_rows(); row += w.rows_per_job) {
-      pieces.push_back({&w, row, std::min(w.rows_per_job, w.place.n_rows() - row)});
+      pieces.push_back({i, row, std::min(w.rows_per_job, w.place.n_rows() - row)});
     }
   }
   // File order: disks and readahead like it.
-  std::ranges::stable_sort(pieces, [](const Piece& a, const Piece& b) {
-    const TensorInfo& ta = *a.weight->tensor;
-    const TensorInfo& tb = *b.weight->tensor;
-    if (ta.shard != tb.shard) return ta.shard < tb.shard;
-    return ta.offset + position_in_tensor(a) < tb.offset + position_in_tensor(b);
+  std::ranges::stable_sort(pieces, [&](const Piece& a, const Piece& b) {
+    const PlannedWeight& wa = plan.weights[a.weight];
+    const PlannedWeight& wb = plan.weights[b.weight];
+    if (wa.tensor->shard != wb.tensor->shard) return wa.tensor->shard < wb.tensor->shard;
+    return wa.tensor->offset + position_in_tensor(wa, a.first_row) <
+           wb.tensor->offset + position_in_tensor(wb, b.first_row);
   });
   return pieces;
 }
@@ -65,7 +71,12 @@ class Loader {
  public:
   Loader(const WeightPlan& plan, const TensorSource& source, const kernels::Backend& backend,
          const Host& host, std::byte* memory)
-      : plan_(plan), source_(source), backend_(backend), host_(host), memory_(memory) {}
+      : plan_(plan),
+        source_(source),
+        backend_(backend),
+        host_(host),
+        memory_(memory),
+        global_scales_(plan.weights.size(), 1.0f) {}
 
   Status run(Executor& executor) {
     const auto n_workers = static_cast<size_t>(executor.n_workers());
@@ -78,43 +89,83 @@ class Loader {
       const Piece& piece = pieces[static_cast<size_t>(task)];
       fail_first(task, load(piece, staging.data() + static_cast<size_t>(worker) * slice));
     });
+    if (first_failure_.ok() && notes_.n_other_zeros > 0) {
+      host_.log.write(LogLevel::warning, "model", "symmetric codes whose stored zeros follow the ",
+                      "other of gptq and gptq_v2 than the configuration names; sym tells the zero");
+    }
     return first_failure_;
   }
 
+  /// Of each weight of the plan; 1 where it has none.
+  const std::vector<float>& global_scales() const { return global_scales_; }
+
  private:
   Status load(const Piece& piece, std::byte* staging) {
-    const PlannedWeight& w = *piece.weight;
+    const PlannedWeight& w = plan_.weights[piece.weight];
+    MM2_RETURN_IF_ERROR(w.coded ? load_coded(w, piece, staging) : load_plain(w, piece, staging));
+    return report(w.tensor->name, piece_read_bytes(w, piece.first_row, piece.n_rows));
+  }
+
+  Status load_plain(const PlannedWeight& w, const Piece& piece, std::byte* staging) {
     const auto n_bytes = static_cast<size_t>(piece.n_rows * row_bytes(w));
-    if (Status read = source_.read(*w.tensor, position_in_tensor(piece), n_bytes, staging);
+    if (Status read =
+            source_.read(*w.tensor, position_in_tensor(w, piece.first_row), n_bytes, staging);
         !read.ok()) {
       return std::move(read).in("tensor " + w.tensor->name);
     }
     const int64_t n_values = piece.n_rows * w.place.n_cols();
     const std::byte* rows = staging;
     std::byte* to = memory_ + w.offset;
-    const bool widened = w.number == kernels::kF32 && w.tensor->dtype != Dtype::f32;
+    const bool widened = w.format.number == kernels::kF32 && w.tensor->dtype != Dtype::f32;
     if (widened) {
       auto* wide = reinterpret_cast<float*>(staging + round_up(n_bytes, Buffer::kAlignment));
       widen(w.tensor->dtype, staging, n_values, wide);
       rows = reinterpret_cast<const std::byte*>(wide);
     }
+    if (w.slot.vector != nullptr) {
+      MM2_RETURN_IF_ERROR(check_vector(w, reinterpret_cast<const float*>(rows), n_values));
+    }
     if (w.packed) {
-      const kernels::MatrixRows part{kernels::plain(w.number),
-                                     w.place.n_rows(),
-                                     w.place.n_cols(),
-                                     piece.first_row,
-                                     piece.n_rows,
-                                     rows,
-                                     nullptr,
-                                     nullptr,
-                                     nullptr};
+      const kernels::MatrixRows part{w.format,        w.place.n_rows(), w.place.n_cols(),
+                                     piece.first_row, piece.n_rows,     rows,
+                                     nullptr,         nullptr,          nullptr};
       backend_.pack(&part, to);
     } else {
-      const size_t size = w.number == kernels::kF32 ? 4 : 2;
+      const size_t size = w.format.number == kernels::kF32 ? 4 : 2;
       std::memcpy(to + static_cast<size_t>(piece.first_row * w.place.n_cols()) * size, rows,
                   static_cast<size_t>(n_values) * size);
     }
-    return report(w.tensor->name, n_bytes);
+    return {};
+  }
+
+  // The parts of some rows are read at once, then decoded and packed tile by tile.
+  Status load_coded(const PlannedWeight& w, const Piece& piece, std::byte* staging) {
+    const CodedMatrix& m = *w.coded;
+    MM2_ASSIGN_OR_RETURN(const RawParts raw,
+                         read_parts(m, source_, piece.first_row, piece.n_rows, staging));
+    if (piece.first_row == 0) global_scales_[piece.weight] = raw.global_scale;
+    std::byte* decoded = staging + raw_bytes(m, piece.n_rows);
+    const int64_t end = piece.first_row + piece.n_rows;
+    for (int64_t row = piece.first_row; row < end; row += w.rows_per_tile) {
+      const int64_t n = std::min(w.rows_per_tile, end - row);
+      kernels::MatrixRows rows;
+      MM2_RETURN_IF_ERROR(decode(m, source_, raw, row, n, decoded, rows, notes_));
+      backend_.pack(&rows, memory_ + w.offset);
+    }
+    return {};
+  }
+
+  // Norms and the router's bias reach every token: one bad value would spoil all of them.
+  Status check_vector(const PlannedWeight& w, const float* values, int64_t n) const {
+    for (int64_t i = 0; i < n; ++i) {
+      if (std::isfinite(values[i])) continue;
+      return error(Code::format, file_and_name(source_, *w.tensor), ": [", i, "] is ",
+                   std::isnan(values[i]) ? "NaN"
+                   : values[i] > 0       ? "infinity"
+                                         : "-infinity",
+                   ", must be finite");
+    }
+    return {};
   }
 
   Status report(std::string_view subject, uint64_t n_bytes) {
@@ -142,6 +193,8 @@ class Loader {
   const kernels::Backend& backend_;
   const Host& host_;
   std::byte* memory_;
+  std::vector<float> global_scales_;
+  DecodeNotes notes_;
   std::mutex mutex_;
   std::atomic<bool> stopped_{false};
   Status first_failure_;
@@ -149,16 +202,19 @@ class Loader {
   uint64_t done_ = 0;
 };
 
-void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::byte* memory) {
+void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::byte* memory,
+               float global_scale) {
   const std::byte* at = memory + w.offset;
   if (w.mapped) {
     at = source.map(*w.tensor) + w.place.first_row * row_bytes(w);
   }
   if (w.slot.vector != nullptr) {
     *w.slot.vector = reinterpret_cast<const float*>(at);
-  } else {
-    *w.slot.matrix = {kernels::plain(w.number), w.place.n_rows(), w.place.n_cols(), at};
+    return;
   }
+  const bool divides = w.coded && w.coded->description.scheme->global_scale_divides;
+  *w.slot.matrix = {w.format, w.place.n_rows(), w.place.n_cols(),
+                    at,       global_scale,     divides ? 1 : 0};
 }
 
 }  // namespace
@@ -169,7 +225,9 @@ Status load_weights(const WeightPlan& plan, const TensorSource& source,
   MM2_ASSIGN_OR_RETURN(memory, Buffer::make(host.allocator, plan.owned_bytes));
   Loader loader(plan, source, backend, host, memory.data());
   MM2_RETURN_IF_ERROR(loader.run(executor));
-  for (const PlannedWeight& w : plan.weights) fill_slot(w, source, memory.data());
+  for (size_t i = 0; i < plan.weights.size(); ++i) {
+    fill_slot(plan.weights[i], source, memory.data(), loader.global_scales()[i]);
+  }
   return {};
 }
 

@@ -3,10 +3,18 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "quant/decode.h"
 #include "tensor/buffer.h"
 
 namespace mm2 {
 namespace {
+
+constexpr int64_t kTileRows = 64;  // decoded codes of so many rows stay in a core's own cache
+
+uint64_t key_of(Role role, int32_t layer, int32_t expert) {
+  return static_cast<uint64_t>(role) | static_cast<uint64_t>(layer + 1) << 8 |
+         static_cast<uint64_t>(expert + 1) << 40;
+}
 
 int32_t number_of(Dtype dtype) {
   switch (dtype) {
@@ -23,6 +31,10 @@ int64_t bytes_of(int32_t number) {
   return number == kernels::kF32 ? 4 : 2;
 }
 
+int64_t stored_row_bytes(const PlannedWeight& w) {
+  return w.place.n_cols() * (dtype_bits(w.tensor->dtype) / 8);
+}
+
 bool is_aligned(const std::byte* p, int32_t number) {
   return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(bytes_of(number)) == 0;
 }
@@ -31,66 +43,117 @@ bool is_aligned(const std::byte* p, int32_t number) {
 const std::byte* mapped_rows(const TensorSource& source, const PlannedWeight& w) {
   const std::byte* base = source.map(*w.tensor);
   if (base == nullptr) return nullptr;
-  return base + w.place.first_row * w.place.n_cols() * (dtype_bits(w.tensor->dtype) / 8);
+  return base + w.place.first_row * stored_row_bytes(w);
 }
 
-Status set_size(const kernels::Backend& backend, PlannedWeight& w) {
+Status describe(const DescribedWeights::Weight& weight, const TensorSource& source,
+                PlannedWeight& w) {
+  w.place = weight.place;
+  w.tensor = &weight.description.codes();
+  if (weight.description.is_plain()) {
+    const bool widen = w.slot.vector != nullptr || w.slot.as_f32;
+    w.format = kernels::plain(widen ? int32_t{kernels::kF32} : number_of(w.tensor->dtype));
+    return {};
+  }
+  if (w.slot.vector != nullptr || w.slot.as_f32 || w.slot.rows_gathered) {
+    return error(Code::unsupported, file_and_name(source, *w.tensor), ": it is ",
+                 weight.description.to_string(), ", but ", role_name(w.slot.role),
+                 " must be plain");
+  }
+  MM2_ASSIGN_OR_RETURN(w.coded, coded_matrix(weight.place, weight.description, source));
+  w.format = w.coded->format;
+  return {};
+}
+
+Status set_size(const kernels::Backend& backend, const DescribedWeights::Weight& weight,
+                const TensorSource& source, PlannedWeight& w) {
   const int64_t n_rows = w.place.n_rows();
   const int64_t n_cols = w.place.n_cols();
   if (w.packed) {
-    const kernels::Format format = kernels::plain(w.number);
-    const int64_t bytes = backend.packed_bytes(&format, n_rows, n_cols);
+    const int64_t bytes = backend.packed_bytes(&w.format, n_rows, n_cols);
     if (bytes < 0) {
-      return error(Code::unsupported, "tensor ", w.tensor->name, ": the ", backend.name,
-                   " kernels do not take ", dtype_name(w.tensor->dtype), " weights");
+      return error(Code::unsupported, file_and_name(source, *w.tensor), ": the ", backend.name,
+                   " kernels do not take ", weight.description.to_string(), " weights of [", n_rows,
+                   ", ", n_cols, "]");
     }
     w.bytes = static_cast<uint64_t>(bytes);
   } else {
-    w.bytes = static_cast<uint64_t>(n_rows * n_cols * bytes_of(w.number));
+    w.bytes = static_cast<uint64_t>(n_rows * n_cols * bytes_of(w.format.number));
   }
-  const int64_t row_bytes = n_cols * (dtype_bits(w.tensor->dtype) / 8);
   const int64_t step = w.packed ? backend.pack_rows : 1;
-  const int64_t rows = static_cast<int64_t>(kLoadPieceBytes) / std::max<int64_t>(row_bytes, 1);
-  w.rows_per_job = std::max(step, rows / step * step);
+  const auto all = static_cast<int64_t>(piece_read_bytes(w, 0, n_rows));
+  const int64_t row_bytes = std::max<int64_t>(1, ceil_div(all, std::max<int64_t>(1, n_rows)));
+  w.rows_per_tile = round_up(kTileRows, step);
+  const int64_t unit = w.coded ? w.rows_per_tile : step;
+  const int64_t rows = static_cast<int64_t>(kLoadPieceBytes) / row_bytes;
+  w.rows_per_job = std::max(unit, rows / unit * unit);
   return {};
+}
+
+// What a worker holds while it loads a piece of the weight.
+uint64_t staging_of(const PlannedWeight& w) {
+  const int64_t n_rows = std::min(w.rows_per_job, w.place.n_rows());
+  if (w.coded) {
+    return raw_bytes(*w.coded, n_rows) + staged_bytes(*w.coded, std::min(w.rows_per_tile, n_rows));
+  }
+  // Raw rows, and the same rows in F32 where they are widened.
+  const uint64_t raw = piece_read_bytes(w, 0, n_rows);
+  return round_up<uint64_t>(raw, Buffer::kAlignment) +
+         static_cast<uint64_t>(n_rows * w.place.n_cols() * 4);
 }
 
 }  // namespace
 
-Status plan_weights(const ModelConfig& config, const TensorSource& source,
+DescribedWeights::DescribedWeights(std::vector<WeightPlace> places,
+                                   std::vector<WeightDescription> descriptions)
+    : places_(std::move(places)), descriptions_(std::move(descriptions)) {
+  by_key_.reserve(places_.size());
+  for (size_t i = 0; i < places_.size(); ++i) {
+    by_key_.emplace(key_of(places_[i].role, places_[i].layer, places_[i].expert), i);
+  }
+}
+
+std::optional<DescribedWeights::Weight> DescribedWeights::find(Role role, int32_t layer,
+                                                               int32_t expert) const {
+  const auto found = by_key_.find(key_of(role, layer, expert));
+  if (found == by_key_.end()) return std::nullopt;
+  return (*this)[found->second];
+}
+
+uint64_t piece_read_bytes(const PlannedWeight& w, int64_t first_row, int64_t n_rows) {
+  if (w.coded) return read_bytes(*w.coded, first_row, n_rows);
+  return static_cast<uint64_t>(n_rows * stored_row_bytes(w));
+}
+
+Status plan_weights(const DescribedWeights& described, const TensorSource& source,
                     const kernels::Backend& backend, bool may_map, int32_t layer,
                     const std::vector<WeightSlot>& slots, WeightPlan& plan) {
   for (const WeightSlot& slot : slots) {
+    const auto weight = described.find(slot.role, layer, slot.expert);
+    if (!weight) {
+      return error(Code::internal, role_name(slot.role), " of layer ", layer, " was not described");
+    }
     PlannedWeight w;
     w.slot = slot;
-    w.place = locate(config, source, slot.role, layer, slot.expert);
-    const std::string stored = w.place.stem + (w.place.bare ? "" : ".weight");
-    w.tensor = source.find(stored);
-    if (w.tensor == nullptr) {
-      return error(Code::format, "tensor ", w.place.name, " is missing");
-    }
-    const bool widen = slot.vector != nullptr || slot.as_f32;
-    w.number = widen ? int32_t{kernels::kF32} : number_of(w.tensor->dtype);
-    w.packed = slot.matrix != nullptr && !slot.rows_gathered && !backend.keeps_file_layout;
-    MM2_RETURN_IF_ERROR(set_size(backend, w));
+    MM2_RETURN_IF_ERROR(describe(*weight, source, w));
+    w.packed =
+        w.coded || (slot.matrix != nullptr && !slot.rows_gathered && !backend.keeps_file_layout);
+    MM2_RETURN_IF_ERROR(set_size(backend, *weight, source, w));
     // The file's bytes serve as they are when nothing would change in them.
-    if (may_map && !w.packed && w.number == number_of(w.tensor->dtype)) {
+    if (may_map && !w.packed && w.format.number == number_of(w.tensor->dtype)) {
       const std::byte* at = mapped_rows(source, w);
-      w.mapped = at != nullptr && is_aligned(at, w.number);
+      w.mapped = at != nullptr && is_aligned(at, w.format.number);
     }
-    const int64_t row_bytes = w.place.n_cols() * (dtype_bits(w.tensor->dtype) / 8);
     if (w.mapped) {
       plan.mapped_bytes += w.bytes;
     } else {
       w.offset = plan.owned_bytes;
       plan.owned_bytes += round_up<uint64_t>(w.bytes, Buffer::kAlignment);
-      plan.read_bytes += static_cast<uint64_t>(w.place.n_rows() * row_bytes);
-      const int64_t piece_rows = std::min(w.rows_per_job, w.place.n_rows());
-      // Raw rows, and the same rows in F32 where they are widened.
-      plan.staging_bytes = std::max(
-          plan.staging_bytes,
-          round_up<uint64_t>(static_cast<uint64_t>(piece_rows * row_bytes), Buffer::kAlignment) +
-              static_cast<uint64_t>(piece_rows * w.place.n_cols() * 4));
+      for (int64_t row = 0; row < w.place.n_rows(); row += w.rows_per_job) {
+        const int64_t n = std::min(w.rows_per_job, w.place.n_rows() - row);
+        plan.read_bytes += piece_read_bytes(w, row, n);
+      }
+      plan.staging_bytes = std::max(plan.staging_bytes, staging_of(w));
     }
     plan.weights.push_back(std::move(w));
   }

@@ -1,6 +1,8 @@
 #include "quant/check.h"
 
 #include "absl/container/flat_hash_set.h"
+#include "quant/coded_matrix.h"
+#include "quant/scales.h"
 
 namespace mm2 {
 namespace {
@@ -30,22 +32,22 @@ Result<WeightCheck> check_weights(std::span<const WeightPlace> places, const Ten
   if (!missing.empty()) return missing_error(missing, source);
 
   Status not_executable;
+  int64_t n_said_plain = 0;
   absl::flat_hash_set<const TensorInfo*> used;
   check.descriptions.reserve(places.size());
   for (const WeightPlace& place : places) {
     MM2_ASSIGN_OR_RETURN(WeightDescription description, describe_weight(place, source, config));
-    if (not_executable.ok() && !description.scheme->executable) {
-      not_executable =
-          error(Code::unsupported, source.file_of(description.codes()), ": tensor ",
-                description.codes().name, ": ", description.to_string(),
-                config.method.empty() ? std::string() : join(" (quant_method ", config.method, ")"),
-                " is not implemented yet");
+    if (not_executable.ok()) not_executable = check_executable(place, description, source);
+    if (description.said_plain && n_said_plain++ == 0) {
+      check.remarks.push_back(join(config.about(place).by, " keeps it plain, but ",
+                                   description.codes().name, " is ", description.to_string()));
     }
     for (const TensorInfo* part : description.parts) {
       if (part != nullptr) used.insert(part);
     }
     check.descriptions.push_back(description);
   }
+  if (n_said_plain > 1) check.remarks.back() += join(", and ", n_said_plain - 1, " more like it");
   if (options.scales) {
     for (const WeightDescription& description : check.descriptions) {
       MM2_RETURN_IF_ERROR(check_scales(description, source));

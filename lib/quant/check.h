@@ -14,11 +14,13 @@ namespace mm2 {
 struct WeightCheck {
   std::vector<WeightDescription> descriptions;  // as places
   std::vector<std::string_view> unused;  // tensors that no weight is made of, in the source's order
+  // contradictions with the configuration that are known to happen and change nothing, for the log
+  std::vector<std::string> remarks;
 };
 
 struct WeightCheckOptions {
-  bool executable = true;  // refuse schemes that cannot be run yet
-  bool scales = true;      // read all scales and refuse NaN and infinity
+  bool executable = true;  // refuse what no kernel can take
+  bool scales = true;      // read all scales and refuse those that quant/scales.h does
 };
 
 /// Describes every weight. Fails with, in this order: all that are missing (up to 50 by name, and

@@ -1,12 +1,8 @@
 #include "quant/scheme.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <vector>
 
 #include "base/checked.h"
-#include "tensor/convert.h"
 
 namespace mm2 {
 namespace {
@@ -41,10 +37,6 @@ const TensorInfo* find_part(const WeightPlace& place, const TensorSource& source
                             const Part& part) {
   if (part.kind == PartKind::codes && place.bare) return source.find(place.stem);
   return source.find(join(place.stem, part.suffix));
-}
-
-std::string file_and_name(const TensorSource& source, const TensorInfo& tensor) {
-  return join(source.file_of(tensor), ": tensor ", tensor.name);
 }
 
 // Sizes that the extents of parts are computed from.
@@ -87,46 +79,210 @@ struct Sizes {
   }
 };
 
-// Where the configuration is silent, the width of codes and groups is read off the tensors; wrong
-// shapes then fail in check_parts.
-Sizes sizes_of(const WeightPlace& place, const QuantConfig& config,
-               const WeightDescription& description) {
-  const Scheme& scheme = *description.scheme;
-  Sizes sizes{place.stored.n_rows(), place.stored.n_cols()};
-  sizes.block_rows = config.block_rows;
-  sizes.block_cols = config.block_cols;
-  if (scheme.codes == CodeType::integer) {
-    sizes.bits = config.bits != 0 ? config.bits : 4;
-    const Shape& stored = description.codes().shape;
-    if (scheme.packing == Packing::dense_words && config.bits == 0 && stored.rank() == 2 &&
-        sizes.cols > 0 && stored[1] <= sizes.cols) {
-      sizes.bits = std::clamp<int64_t>(stored[1] * kWordBits / sizes.cols, 1, 8);
+// One matrix while its tensors are compared with each other and with the configuration.
+class Describer {
+ public:
+  Describer(const WeightPlace& place, const TensorSource& source, const QuantConfig::Said& said,
+            WeightDescription& description)
+      : place_(place),
+        source_(source),
+        said_(said),
+        scheme_(*description.scheme),
+        sizes_{place.stored.n_rows(), place.stored.n_cols()},
+        description_(description) {}
+
+  Status run() {
+    if (!description_.is_plain()) {
+      MM2_RETURN_IF_ERROR(settle_code());
+      MM2_RETURN_IF_ERROR(settle_group());
+      sizes_.block_rows = said_.words.block_rows != 0 ? said_.words.block_rows : kBlock;
+      sizes_.block_cols = said_.words.block_cols != 0 ? said_.words.block_cols : kBlock;
+      description_.said_plain = said_.words.plain;
     }
+    description_.bits = static_cast<int32_t>(
+        description_.is_plain() ? dtype_bits(description_.dtype()) : sizes_.bits);
+    set_patch();
+    MM2_RETURN_IF_ERROR(check_shapes());
+    MM2_RETURN_IF_ERROR(settle_zero());
+    return settle_order();
   }
-  sizes.group = std::max<int64_t>(1, sizes.cols);
-  if (scheme.group != 0) {
-    sizes.group = scheme.group;
-  } else if (config.group_size > 0) {
-    sizes.group = config.group_size;
-  } else if (config.group_size == 0) {
-    for (size_t i = 0; i < scheme.parts.size(); ++i) {
-      const TensorInfo* tensor = description.parts[i];
-      if (scheme.parts[i].kind != PartKind::scale || tensor == nullptr) continue;
-      for (int axis = 0; axis < std::min(tensor->shape.rank(), 2); ++axis) {
-        const int64_t n = tensor->shape[axis];
-        if (scheme.parts[i].extents[static_cast<size_t>(axis)] != Extent::cols_by_group) continue;
-        if (n > 0 && sizes.cols % n == 0) sizes.group = sizes.cols / n;
+
+ private:
+  static constexpr int64_t kBlock = 128;  // of the vendor's FP8, where nothing is said
+
+  Status contradiction(const TensorInfo& tensor, const std::string& is, const std::string& but) {
+    return error(Code::format, file_and_name(source_, tensor), ": ", is, ", but ", said_.by,
+                 " says ", but);
+  }
+
+  // Bits that the shape of the codes tells, or 0.
+  int64_t stored_bits() const {
+    const Shape& shape = description_.codes().shape;
+    const int64_t n = scheme_.packing == Packing::awq ? sizes_.rows : sizes_.cols;
+    if (scheme_.codes == CodeType::e2m1) return 4;
+    if (scheme_.packing == Packing::none) return 8;
+    if (shape.rank() != 2 || n == 0) return 0;
+    const int64_t n_words = shape[scheme_.packing == Packing::gptq ? 0 : 1];
+    // Short rows fit several widths: what is said comes first, then what is usual.
+    for (const int64_t bits : {int64_t{said_.words.bits}, int64_t{4}, int64_t{8}, int64_t{2},
+                               int64_t{3}, int64_t{5}, int64_t{6}, int64_t{7}, int64_t{1}}) {
+      if (bits >= 1 && bits <= 8 && ceil_div(n * bits, int64_t{kWordBits}) == n_words) return bits;
+    }
+    return 0;
+  }
+
+  Status settle_code() {
+    const QuantWords& words = said_.words;
+    const bool integer = scheme_.codes == CodeType::integer;
+    if (words.codes != QuantWords::Codes::unsaid &&
+        integer != (words.codes == QuantWords::Codes::integer)) {
+      return contradiction(description_.codes(), join("it holds ", scheme_.title, " codes"),
+                           integer ? "type float" : "type int");
+    }
+    const int64_t stored = stored_bits();
+    const int64_t said = words.plain ? 0 : words.bits;
+    if (stored != 0 && said != 0 && stored != said) {
+      return contradiction(description_.codes(),
+                           join("shape ", description_.codes().shape.to_string(), " is that of ",
+                                stored, " bit codes"),
+                           join(said, " bits"));
+    }
+    sizes_.bits = stored != 0 ? stored : said != 0 ? said : 4;
+    const bool whole_words = scheme_.packing == Packing::gptq || scheme_.packing == Packing::awq;
+    const bool fits =
+        scheme_.packing == Packing::awq ? sizes_.bits == 4 : kWordBits % sizes_.bits == 0;
+    if (!whole_words || fits) return {};
+    return error(Code::unsupported, file_and_name(source_, description_.codes()), ": ",
+                 scheme_.title, " with ", sizes_.bits, " bits is not supported");
+  }
+
+  // How many groups a row has by its scales, or 0, and the tensor of these.
+  int64_t stored_groups(const TensorInfo*& scales) const {
+    for (size_t i = 0; i < scheme_.parts.size(); ++i) {
+      const TensorInfo* tensor = description_.parts[i];
+      if (scheme_.parts[i].kind != PartKind::scale || tensor == nullptr) continue;
+      for (size_t axis = 0; axis < 2 && tensor->shape.rank() == 2; ++axis) {
+        if (scheme_.parts[i].extents[axis] != Extent::cols_by_group) continue;
+        scales = tensor;
+        return tensor->shape[static_cast<int>(axis)];
       }
     }
+    return 0;
   }
-  return sizes;
-}
+
+  Status settle_group() {
+    const int32_t said = said_.words.plain ? 0 : said_.words.group_size;
+    sizes_.group = std::max<int64_t>(1, said > 0 ? said : sizes_.cols);
+    const TensorInfo* scales = nullptr;
+    const int64_t n_groups = stored_groups(scales);
+    if (scheme_.group != 0) {
+      sizes_.group = scheme_.group;
+      if (said == 0 || said == scheme_.group) return {};
+      return contradiction(description_.codes(),
+                           join(scheme_.title, " has groups of ", scheme_.group),
+                           join("group_size ", said));
+    }
+    if (n_groups == 0 || sizes_.cols % n_groups != 0) return {};
+    const int64_t stored = sizes_.cols / n_groups;
+    if (said == 0) sizes_.group = std::max<int64_t>(1, stored);
+    if (said == 0 || ceil_div(sizes_.cols, sizes_.group) == n_groups) return {};
+    return contradiction(
+        *scales, join("shape ", scales->shape.to_string(), " is that of groups of ", stored),
+        join("group_size ", said));
+  }
+
+  // Where a block is larger than the matrix, as the patch that shares a scale.
+  void set_patch() {
+    description_.scale_rows = 1;
+    description_.scale_cols = sizes_.cols;
+    switch (scheme_.granularity) {
+      case Granularity::none:
+        description_.scale_rows = description_.scale_cols = 0;
+        break;
+      case Granularity::matrix:
+        description_.scale_rows = sizes_.rows;
+        break;
+      case Granularity::row:
+        break;
+      case Granularity::group:
+        description_.scale_cols = sizes_.group;
+        break;
+      case Granularity::block:
+        description_.scale_rows = sizes_.block_rows;
+        description_.scale_cols = sizes_.block_cols;
+        break;
+    }
+  }
+
+  Status check_shapes() const {
+    for (size_t i = 0; i < scheme_.parts.size(); ++i) {
+      const TensorInfo* tensor = description_.parts[i];
+      const Part& part = scheme_.parts[i];
+      if (tensor == nullptr) continue;
+      const bool plain = description_.is_plain();
+      const Shape wanted = plain ? place_.stored : sizes_.shape_of(part);
+      const bool scalar = part.any_scalar && tensor->shape.rank() == 0;
+      if (tensor->shape == wanted || scalar) continue;
+      return error(Code::format, file_and_name(source_, *tensor), ": shape is ",
+                   tensor->shape.to_string(), ", must be ", wanted.to_string(),
+                   plain ? std::string() : join(" (", description_.to_string(), ")"));
+    }
+    return {};
+  }
+
+  Status missing(PartKind kind, const std::string& said) {
+    for (const Part& part : scheme_.parts) {
+      if (part.kind != kind) continue;
+      return contradiction(description_.codes(), join(place_.stem, part.suffix, " is missing"),
+                           said);
+    }
+    return {};
+  }
+
+  Status settle_zero() {
+    description_.zero = scheme_.zero;
+    if (scheme_.zero == Zero::none) return {};
+    const TensorInfo* zeros = description_.part(PartKind::zero);
+    const std::optional<bool> symmetric = said_.words.symmetric;
+    if (scheme_.packing == Packing::gptq) {
+      // Every writer stores zeros. Symmetric codes have 2^(bits - 1), which the decoder compares.
+      if (symmetric.value_or(false)) description_.zero = Zero::half;
+      return {};
+    }
+    if (zeros == nullptr) {
+      description_.zero = Zero::half;
+      const bool wanted = scheme_.zero == Zero::half && symmetric == false;
+      return wanted ? missing(PartKind::zero, "that codes are not symmetric") : Status();
+    }
+    description_.zero = Zero::stored;
+    if (scheme_.zero != Zero::half || !symmetric.value_or(false)) return {};
+    return contradiction(*zeros, "there are zeros", "that codes are symmetric");
+  }
+
+  Status settle_order() {
+    const std::optional<bool> said = said_.words.desc_act;
+    if (description_.part(PartKind::group_map) == nullptr) {
+      return said.value_or(false)
+                 ? missing(PartKind::group_map, "that columns are ordered by activation")
+                 : Status();
+    }
+    description_.ordered = said.value_or(true) && sizes_.group < sizes_.cols;
+    return {};
+  }
+
+  const WeightPlace& place_;
+  const TensorSource& source_;
+  const QuantConfig::Said& said_;
+  const Scheme& scheme_;
+  Sizes sizes_;
+  WeightDescription& description_;
+};
 
 // All required parts are there with a type that the scheme knows.
 bool recognises(const Scheme& scheme, const WeightPlace& place, const TensorSource& source,
                 const QuantConfig& config, WeightDescription& description) {
   if (!in_list(scheme.methods, config.method)) return false;
-  if (!in_list(scheme.formats, config.checkpoint_format)) return false;
+  if (!in_list(scheme.layouts, config.layout)) return false;
   if (place.bare && scheme.codes != CodeType::plain) return false;
   description = WeightDescription{};
   description.scheme = &scheme;
@@ -138,70 +294,6 @@ bool recognises(const Scheme& scheme, const WeightPlace& place, const TensorSour
     description.parts[i] = fits ? tensor : nullptr;
   }
   return true;
-}
-
-// Where a block is larger than the matrix, as the patch that shares a scale.
-void set_patch(const Sizes& sizes, WeightDescription& description) {
-  switch (description.scheme->granularity) {
-    case Granularity::none:
-      break;
-    case Granularity::matrix:
-      description.scale_rows = sizes.rows;
-      description.scale_cols = sizes.cols;
-      break;
-    case Granularity::row:
-      description.scale_rows = 1;
-      description.scale_cols = sizes.cols;
-      break;
-    case Granularity::group:
-      description.scale_rows = 1;
-      description.scale_cols = sizes.group;
-      break;
-    case Granularity::block:
-      description.scale_rows = sizes.block_rows;
-      description.scale_cols = sizes.block_cols;
-      break;
-  }
-}
-
-int code_bits(const Scheme& scheme, const Sizes& sizes, Dtype dtype) {
-  switch (scheme.codes) {
-    case CodeType::plain:
-      return dtype_bits(dtype);
-    case CodeType::e4m3:
-      return 8;
-    case CodeType::e2m1:
-      return 4;
-    case CodeType::integer:
-      return static_cast<int>(sizes.bits);
-  }
-  return 0;
-}
-
-Status check_parts(const WeightPlace& place, const TensorSource& source, const QuantConfig& config,
-                   WeightDescription& description) {
-  const Scheme& scheme = *description.scheme;
-  const Sizes sizes = sizes_of(place, config, description);
-  description.bits = code_bits(scheme, sizes, description.dtype());
-  set_patch(sizes, description);
-  const bool in_words = scheme.packing == Packing::gptq || scheme.packing == Packing::awq;
-  if (in_words && kWordBits % sizes.bits != 0) {
-    return error(Code::unsupported, file_and_name(source, description.codes()), ": ", scheme.title,
-                 " with ", sizes.bits, " bits is not supported");
-  }
-  for (size_t i = 0; i < scheme.parts.size(); ++i) {
-    const TensorInfo* tensor = description.parts[i];
-    const Part& part = scheme.parts[i];
-    if (tensor == nullptr) continue;
-    const bool plain = scheme.codes == CodeType::plain;
-    const Shape wanted = plain ? place.stored : sizes.shape_of(part);
-    const bool scalar = part.any_scalar && tensor->shape.rank() == 0;
-    if (tensor->shape == wanted || scalar) continue;
-    return error(Code::format, file_and_name(source, *tensor), ": shape is ",
-                 tensor->shape.to_string(), ", must be ", wanted.to_string(),
-                 plain ? std::string() : join(" (", description.to_string(), ")"));
-  }
-  return {};
 }
 
 // No scheme fits: say what is there.
@@ -232,60 +324,22 @@ Status unrecognised(const WeightPlace& place, const TensorSource& source,
   return error(Code::not_found, "tensor ", place.name, " is missing");
 }
 
-bool is_finite_code(Dtype dtype, const std::byte* at, float& value) {
-  uint16_t half = 0;
-  const auto byte = static_cast<uint8_t>(*at);
-  switch (dtype) {
-    case Dtype::f32:
-      std::memcpy(&value, at, sizeof value);
-      break;
-    case Dtype::bf16:
-      std::memcpy(&half, at, sizeof half);
-      value = bf16_to_f32(half);
-      break;
-    case Dtype::f16:
-      std::memcpy(&half, at, sizeof half);
-      value = f16_to_f32(half);
-      break;
-    case Dtype::f8_e4m3:
-      value = e4m3_to_f32(byte);
-      break;
-    case Dtype::f8_e8m0:
-    case Dtype::u8:
-      value = e8m0_to_f32(byte);
-      break;
-    default:
-      value = 0;
-  }
-  return std::isfinite(value);
-}
-
-Status check_finite(const TensorInfo& tensor, const TensorSource& source) {
-  constexpr size_t kChunk = 1 << 16;
-  const size_t width = static_cast<size_t>(dtype_bits(tensor.dtype)) / 8;
-  std::vector<std::byte> chunk(std::min<uint64_t>(kChunk, tensor.bytes));
-  for (uint64_t from = 0; from < tensor.bytes; from += chunk.size()) {
-    const size_t n = std::min<uint64_t>(chunk.size(), tensor.bytes - from);
-    MM2_RETURN_IF_ERROR(source.read(tensor, from, n, chunk.data()));
-    for (size_t at = 0; at < n; at += width) {
-      float value = 0;
-      if (is_finite_code(tensor.dtype, chunk.data() + at, value)) continue;
-      const uint64_t element = (from + at) / width;
-      const auto n_cols = static_cast<uint64_t>(tensor.shape.n_cols());
-      return error(Code::format, file_and_name(source, tensor), ": the scale at [",
-                   element / n_cols, ", ", element % n_cols, "] is ",
-                   std::isnan(value) ? "NaN" : (value > 0 ? "infinity" : "-infinity"),
-                   ", must be finite");
-    }
-  }
-  return {};
-}
-
 }  // namespace
+
+std::string file_and_name(const TensorSource& source, const TensorInfo& tensor) {
+  return join(source.file_of(tensor), ": tensor ", tensor.name);
+}
+
+const TensorInfo* WeightDescription::part(PartKind kind) const {
+  for (size_t i = 0; i < scheme->parts.size(); ++i) {
+    if (scheme->parts[i].kind == kind) return parts[i];
+  }
+  return nullptr;
+}
 
 std::string WeightDescription::to_string() const {
   if (scheme == nullptr) return "nothing";
-  if (scheme->codes == CodeType::plain) {
+  if (is_plain()) {
     return dtype() == Dtype::f32 ? "f32" : dtype() == Dtype::f16 ? "f16" : "bf16";
   }
   std::string text(scheme->title);
@@ -298,11 +352,12 @@ std::string WeightDescription::to_string() const {
 Result<WeightDescription> describe_weight(const WeightPlace& place, const TensorSource& source,
                                           const QuantConfig& config) {
   if (!place.found) return error(Code::not_found, "tensor ", place.name, " is missing");
+  const QuantConfig::Said said = config.about(place);
   Status first_wrong;
   for (const Scheme& scheme : schemes()) {
     WeightDescription description;
     if (!recognises(scheme, place, source, config, description)) continue;
-    Status status = check_parts(place, source, config, description);
+    Status status = Describer(place, source, said, description).run();
     if (status.ok()) return description;
     // Schemes that share their suffixes are told apart by shapes; the first is what is most likely
     // meant.
@@ -312,23 +367,12 @@ Result<WeightDescription> describe_weight(const WeightPlace& place, const Tensor
   return unrecognised(place, source, config);
 }
 
-Status check_scales(const WeightDescription& description, const TensorSource& source) {
-  const Scheme& scheme = *description.scheme;
-  for (size_t i = 0; i < scheme.parts.size(); ++i) {
-    const PartKind kind = scheme.parts[i].kind;
-    if (description.parts[i] == nullptr) continue;
-    if (kind != PartKind::scale && kind != PartKind::global_scale) continue;
-    MM2_RETURN_IF_ERROR(check_finite(*description.parts[i], source));
-  }
-  return {};
-}
-
 Result<PlainSlice> plain_slice(const WeightPlace& place, const WeightDescription& description,
                                const TensorSource& source) {
   const TensorInfo& tensor = description.codes();
-  if (description.scheme->codes != CodeType::plain) {
-    return error(Code::unsupported, file_and_name(source, tensor), ": ", description.to_string(),
-                 " is not implemented yet");
+  if (!description.is_plain()) {
+    return error(Code::unsupported, file_and_name(source, tensor), ": it is ",
+                 description.to_string(), ", must be plain here");
   }
   PlainSlice slice;
   slice.tensor = &tensor;

@@ -24,12 +24,12 @@ enum class CodeType : uint8_t {
   plain,    // the number itself: F32, F16 or BF16
   e4m3,     // F8_E4M3
   e2m1,     // 4 bits: 0 0.5 1 1.5 2 3 4 6 and their negatives
-  integer,  // unsigned, QuantConfig::bits wide (4 where not said)
+  integer,  // as wide as the tensors say
 };
 
 /// How codes lie in the stored words.
 enum class Packing : uint8_t {
-  none,     // one element each, [rows, cols]
+  none,     // one element each, [rows, cols]; integers are signed
   nibbles,  // two to a byte along the columns, the even one low
   gptq,     // [cols / 8, rows] of I32: nibble t of word r is input 8r + t
   awq,      // [cols, rows / 8] of I32: output 8c + j is nibble {0,4,1,5,2,6,3,7}[j] of word c
@@ -82,7 +82,7 @@ struct Scheme {
   std::string_view title;  // for messages: "fp8 block"
   // quant_method values that may write it, separated by spaces; empty: any, also none
   std::string_view methods;
-  std::string_view formats;  // the same for QuantConfig::checkpoint_format
+  std::string_view layouts;  // the same for QuantConfig::layout
   CodeType codes;
   Packing packing;
   Granularity granularity;
@@ -90,7 +90,6 @@ struct Scheme {
   int32_t group;  // elements of a group where the format fixes it, 0 where the tensors say
   bool global_scale_divides;    // compressed-tensors: scale / global; ModelOpt: scale * global
   std::span<const Part> parts;  // the first one holds the codes
-  bool executable;              // there is a decoder
 };
 
 /// All rows, most specific first.
@@ -106,22 +105,28 @@ struct WeightDescription {
   int32_t bits = 16;       // of a code
   int64_t scale_rows = 0;  // extent of the patch that shares one scale; 0, 0: no scales
   int64_t scale_cols = 0;
+  // of integers: stored or stored_plus_one, or half: then a zero part, if there, says the same
+  Zero zero = Zero::none;
+  bool ordered = false;     // the group map is more than column / group
+  bool said_plain = false;  // against what the configuration says; known to happen, and harmless
 
   const TensorInfo& codes() const { return *parts[0]; }
   Dtype dtype() const { return parts[0]->dtype; }
+  bool is_plain() const { return scheme->codes == CodeType::plain; }
+  /// The first part of that kind, or null.
+  const TensorInfo* part(PartKind kind) const;
   /// "fp8 block 128x128", "gptq 4 bit group 128", "bf16"
   std::string to_string() const;
 };
 
-/// Recognises how the weight is stored and checks types and shapes of all its parts. Code::format
-/// names tensor, shape or type seen and wanted; Code::not_found: nothing is there (place.found is
-/// false).
+/// Recognises how the weight is stored, checks types and shapes of all its parts, and compares them
+/// with what the configuration says. Code::format names tensor, shape or type seen and wanted, or
+/// both sides of a contradiction; Code::not_found: nothing is there (place.found is false).
 Result<WeightDescription> describe_weight(const WeightPlace& place, const TensorSource& source,
                                           const QuantConfig& config);
 
-/// Reads the scales of the matrix and refuses NaN and infinity, naming tensor, place and value.
-/// No-op for plain weights.
-Status check_scales(const WeightDescription& description, const TensorSource& source);
+/// "file: tensor NAME", for messages.
+std::string file_and_name(const TensorSource& source, const TensorInfo& tensor);
 
 /// The bytes of a plain weight inside its tensor.
 struct PlainSlice {

@@ -15,6 +15,7 @@ constexpr uint32_t kF32 = any_of(Dtype::f32);
 constexpr uint32_t kE4m3 = any_of(Dtype::f8_e4m3);
 constexpr uint32_t kE8m0 = any_of(Dtype::u8, Dtype::f8_e8m0);
 constexpr uint32_t kBytes = any_of(Dtype::u8);
+constexpr uint32_t kSigned = any_of(Dtype::i8);
 constexpr uint32_t kWords = any_of(Dtype::i32);
 constexpr uint32_t kIndex = any_of(Dtype::i32, Dtype::i64);
 
@@ -53,9 +54,29 @@ constexpr Part kFp8Matrix[] = {
     scalar(PartKind::scale, ".weight_scale", kFloat, true),
     scalar(PartKind::unused, ".input_scale", kFloat, false),
 };
+constexpr Part kFp8Group[] = {
+    codes(".weight", kE4m3, rows, cols),
+    matrix(PartKind::scale, ".weight_scale", kFloat, rows, cols_by_group),
+    scalar(PartKind::unused, ".input_scale", kFloat, false),
+};
 constexpr Part kMxfp8[] = {
     codes(".weight", kE4m3, rows, cols),
     matrix(PartKind::scale, ".weight_scale", kE8m0, rows, cols_by_group),
+};
+constexpr Part kInt8Group[] = {
+    codes(".weight", kSigned, rows, cols),
+    matrix(PartKind::scale, ".weight_scale", kFloat, rows, cols_by_group),
+    matrix(PartKind::zero, ".weight_zero_point", kSigned, rows, cols_by_group, false),
+    {PartKind::group_map, ".weight_g_idx", kIndex, {cols, one}, 1, false},
+    scalar(PartKind::unused, ".input_scale", kFloat, false),
+    scalar(PartKind::unused, ".input_zero_point", kSigned, false),
+};
+constexpr Part kInt8Matrix[] = {
+    codes(".weight", kSigned, rows, cols),
+    scalar(PartKind::scale, ".weight_scale", kFloat, true),
+    scalar(PartKind::zero, ".weight_zero_point", kSigned, false),
+    scalar(PartKind::unused, ".input_scale", kFloat, false),
+    scalar(PartKind::unused, ".input_zero_point", kSigned, false),
 };
 constexpr Part kGptq[] = {
     codes(".qweight", kWords, cols_by_word, rows),
@@ -92,35 +113,39 @@ constexpr Part kNvfp4[] = {
     scalar(PartKind::unused, ".input_scale", kF32, false),
 };
 
-constexpr std::string_view kV2Formats = "gptq_v2 auto_round auto_round:gptqmodel";
-
 constexpr Scheme kSchemes[] = {
     {"plain", "plain", "", "", CodeType::plain, Packing::none, Granularity::none, Zero::none, 0,
-     false, kPlain, true},
+     false, kPlain},
     {"fp8_block", "fp8 block", "", "", CodeType::e4m3, Packing::none, Granularity::block,
-     Zero::none, 0, false, kFp8Block, false},
+     Zero::none, 0, false, kFp8Block},
     {"fp8_block_ct", "fp8 block", "compressed-tensors modelopt", "", CodeType::e4m3, Packing::none,
-     Granularity::block, Zero::none, 0, false, kFp8BlockCt, false},
+     Granularity::block, Zero::none, 0, false, kFp8BlockCt},
     {"fp8_row", "fp8 with a scale per row", "", "", CodeType::e4m3, Packing::none, Granularity::row,
-     Zero::none, 0, false, kFp8Row, false},
+     Zero::none, 0, false, kFp8Row},
     {"fp8_matrix", "fp8 with one scale", "", "", CodeType::e4m3, Packing::none, Granularity::matrix,
-     Zero::none, 0, false, kFp8Matrix, false},
+     Zero::none, 0, false, kFp8Matrix},
     {"mxfp8", "mxfp8", "", "", CodeType::e4m3, Packing::none, Granularity::group, Zero::none, 32,
-     false, kMxfp8, false},
-    {"gptq_v2", "gptq v2", "gptq auto-round", kV2Formats, CodeType::integer, Packing::gptq,
-     Granularity::group, Zero::stored, 0, false, kGptq, false},
-    {"gptq", "gptq", "gptq auto-round", "", CodeType::integer, Packing::gptq, Granularity::group,
-     Zero::stored_plus_one, 0, false, kGptq, false},
-    {"awq", "awq", "awq auto-round", "", CodeType::integer, Packing::awq, Granularity::group,
-     Zero::stored, 0, false, kAwq, false},
+     false, kMxfp8},
+    {"fp8_group", "fp8", "compressed-tensors", "", CodeType::e4m3, Packing::none,
+     Granularity::group, Zero::none, 0, false, kFp8Group},
+    {"int8_group", "compressed-tensors integers", "compressed-tensors", "", CodeType::integer,
+     Packing::none, Granularity::group, Zero::half, 0, false, kInt8Group},
+    {"int8_matrix", "compressed-tensors integers with one scale", "compressed-tensors", "",
+     CodeType::integer, Packing::none, Granularity::matrix, Zero::half, 0, false, kInt8Matrix},
+    {"gptq_v2", "gptq v2", "gptq auto-round", "gptq_v2", CodeType::integer, Packing::gptq,
+     Granularity::group, Zero::stored, 0, false, kGptq},
+    {"gptq", "gptq", "gptq auto-round", "gptq", CodeType::integer, Packing::gptq,
+     Granularity::group, Zero::stored_plus_one, 0, false, kGptq},
+    {"awq", "awq", "awq auto-round", "awq", CodeType::integer, Packing::awq, Granularity::group,
+     Zero::stored, 0, false, kAwq},
     {"ct_packed", "compressed-tensors packed integers", "compressed-tensors", "", CodeType::integer,
-     Packing::dense_words, Granularity::group, Zero::half, 0, false, kPacked, false},
+     Packing::dense_words, Granularity::group, Zero::half, 0, false, kPacked},
     {"ct_nvfp4", "nvfp4 (compressed-tensors)", "compressed-tensors", "", CodeType::e2m1,
-     Packing::nibbles, Granularity::group, Zero::none, 16, true, kNvfp4Ct, false},
+     Packing::nibbles, Granularity::group, Zero::none, 16, true, kNvfp4Ct},
     {"ct_mxfp4", "mxfp4", "compressed-tensors", "", CodeType::e2m1, Packing::nibbles,
-     Granularity::group, Zero::none, 32, false, kMxfp4, false},
+     Granularity::group, Zero::none, 32, false, kMxfp4},
     {"nvfp4", "nvfp4 (ModelOpt)", "modelopt", "", CodeType::e2m1, Packing::nibbles,
-     Granularity::group, Zero::none, 16, false, kNvfp4, false},
+     Granularity::group, Zero::none, 16, false, kNvfp4},
 };
 
 }  // namespace

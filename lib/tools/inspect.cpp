@@ -5,7 +5,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "format/names.h"
-#include "quant/scheme.h"
+#include "quant/coded_matrix.h"
 #include "tools/subject.h"
 #include "tools/tool_options.h"
 #include "tools/verbs.h"
@@ -88,7 +88,7 @@ class Inspection {
     total.role = place.role;
     total.scheme = scheme;
     total.dtype = dtype;
-    total.executable = described->scheme->executable;
+    total.executable = check_executable(place, *described, source_).ok();
     // A tied head is the embedding once more: neither its numbers nor its bytes count twice.
     const bool tied = place.role == Role::lm_head && used_.contains(&described->codes());
     total.n_weights += 1;

@@ -75,10 +75,13 @@ Json config_report(const ModelConfig& c) {
 Json quant_report(const QuantConfig& quant) {
   if (quant.method.empty()) return nullptr;
   Json report = {{"quant_method", quant.method}};
-  if (quant.bits != 0) report["bits"] = quant.bits;
-  if (quant.group_size != 0) report["group_size"] = quant.group_size;
+  if (quant.words.bits != 0) report["bits"] = quant.words.bits;
+  if (quant.words.group_size != 0) report["group_size"] = quant.words.group_size;
   if (!quant.checkpoint_format.empty()) report["checkpoint_format"] = quant.checkpoint_format;
-  if (quant.method == "fp8") report["weight_block_size"] = {quant.block_rows, quant.block_cols};
+  if (!quant.algorithm.empty()) report["quant_algo"] = quant.algorithm;
+  if (quant.words.block_rows != 0) {
+    report["weight_block_size"] = {quant.words.block_rows, quant.words.block_cols};
+  }
   return report;
 }
 

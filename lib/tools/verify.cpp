@@ -3,6 +3,7 @@
 
 #include "format/names.h"
 #include "quant/check.h"
+#include "quant/coded_matrix.h"
 #include "tools/hash.h"
 #include "tools/subject.h"
 #include "tools/tensor_pass.h"
@@ -64,8 +65,8 @@ void check_coverage(const Subject& subject, Verdict& verdict, Json& report) {
       "coverage",
       join(places.size(), " weights, all there with the right type and shape, scales finite"));
   bool executable = true;
-  for (const WeightDescription& description : check->descriptions) {
-    executable &= description.scheme->executable;
+  for (size_t i = 0; i < places.size(); ++i) {
+    executable &= check_executable(places[i], check->descriptions[i], checkpoint).ok();
   }
   report["executable"] = executable;
   for (const std::string_view name : check->unused) {

@@ -2,6 +2,7 @@
 // logits are apart.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -58,9 +59,20 @@ struct Prompt {
   int32_t first_position;  // of the stored logits
 };
 
+/// Folders whose weights are quantised; all are of the wide base model, as bf16 is.
+inline const std::vector<std::string> kQuantised = {
+    "autoround",     "awq",      "awq_tool_names", "ct_mixed", "ct_mxfp4",
+    "ct_nvfp4",      "ct_w4a16", "ct_w4a16_asym",  "fp8",      "gptq",
+    "gptq_desc_act", "gptq_v2",  "nvfp4_modelopt"};
+
+inline bool is_wide(const std::string& folder) {
+  return folder == "bf16" ||
+         std::find(kQuantised.begin(), kQuantised.end(), folder) != kQuantised.end();
+}
+
 /// `set` is "tight" or "natural".
 inline std::vector<Prompt> prompts(const std::string& folder, const std::string& set) {
-  const std::string size = folder == "bf16" ? "wide" : "small";
+  const std::string size = is_wide(folder) ? "wide" : "small";
   const mm2::Json all = read_json(kModels + "prompts.json");
   const mm2::Json info = read_json(kModels + folder + "/expected/info.json");
   std::vector<Prompt> result;

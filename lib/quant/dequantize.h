@@ -1,0 +1,15 @@
+// A matrix as plain numbers: what tools and tests compare with.
+#pragma once
+
+#include "quant/coded_matrix.h"
+
+namespace mm2 {
+
+/// Rows [first_row, first_row + n_rows) of a weight, plain or quantised, as F32 row by row in the
+/// order of its inputs; `to` takes n_rows * place.n_cols() of them. The order of operations, each
+/// rounded to F32: (code - zero) * scale; with a global scale, code * (scale * global) or
+/// code * (scale / global). Reads what it needs each time it is called.
+Status dequantize_rows(const WeightPlace& place, const WeightDescription& description,
+                       const TensorSource& source, int64_t first_row, int64_t n_rows, float* to);
+
+}  // namespace mm2

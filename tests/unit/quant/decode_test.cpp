@@ -1,0 +1,414 @@
+// Matrices that are stored here by the definition of each layout come back as they were.
+#include "quant/decode.h"
+
+#include <catch2/catch.hpp>
+#include <numeric>
+#include <random>
+
+#include "kernels/api/format.h"
+#include "quant/dequantize.h"
+#include "quant/unpack.h"
+#include "tensor/buffer.h"
+#include "unit/quant/memory.h"
+
+using namespace mm2;
+using support::contains;
+using support::Memory;
+using support::method;
+using support::place_of;
+
+namespace {
+
+// A matrix by its numbers: codes [rows, cols], scales and zeros [rows, groups] of `group` columns
+// after they are put into `order`.
+struct Truth {
+  int64_t rows, cols, group;
+  int bits;
+  std::vector<int> codes, zeros;
+  std::vector<float> scales;
+  std::vector<int> group_of;  // [cols]
+
+  Truth(int64_t n_rows, int64_t n_cols, int64_t n_group, int n_bits, unsigned seed = 1)
+      : rows(n_rows), cols(n_cols), group(n_group), bits(n_bits) {
+    std::mt19937 random(seed);
+    for (int64_t i = 0; i < rows * cols; ++i)
+      codes.push_back(static_cast<int>(random() % (1u << bits)));
+    for (int64_t i = 0; i < rows * groups(); ++i) {
+      zeros.push_back(static_cast<int>(random() % (1u << bits)));
+      scales.push_back(static_cast<float>(1 + random() % 64) / 64.0f);  // exact in every type
+    }
+    for (int64_t k = 0; k < cols; ++k) group_of.push_back(static_cast<int>(k / group));
+  }
+  int64_t groups() const { return (cols + group - 1) / group; }
+  void symmetric() { std::fill(zeros.begin(), zeros.end(), 1 << (bits - 1)); }
+  void shuffle() { std::shuffle(group_of.begin(), group_of.end(), std::mt19937(7)); }
+  int code(int64_t r, int64_t k) const { return codes[static_cast<size_t>(r * cols + k)]; }
+  int zero(int64_t r, int64_t g) const { return zeros[static_cast<size_t>(r * groups() + g)]; }
+  float scale(int64_t r, int64_t g) const { return scales[static_cast<size_t>(r * groups() + g)]; }
+  float number(int64_t r, int64_t k) const {
+    const int g = group_of[static_cast<size_t>(k)];
+    return static_cast<float>(code(r, k) - zero(r, g)) * scale(r, g);
+  }
+};
+
+void put_bits(std::vector<uint32_t>& words, int64_t first_word, int64_t bit, int bits, int value) {
+  for (int i = 0; i < bits; ++i, ++bit) {
+    const auto word = static_cast<size_t>(first_word + bit / 32);
+    if (value >> i & 1) words[word] |= 1u << (bit % 32);
+  }
+}
+
+uint16_t half(float x) {
+  return kernels::f32_to_f16(x);
+}
+
+// Words of GPTQ: [cols / per, rows], zeros [groups, rows / per] less `stored_less`.
+Memory gptq(const Truth& t, int stored_less, bool with_map) {
+  const int64_t per = 32 / t.bits, n_words = (t.cols + per - 1) / per;
+  const int64_t zero_words = (t.rows + per - 1) / per;
+  std::vector<uint32_t> words(static_cast<size_t>(n_words * t.rows));
+  for (int64_t k = 0; k < t.cols; ++k) {
+    for (int64_t r = 0; r < t.rows; ++r) {
+      put_bits(words, k / per * t.rows + r, k % per * t.bits, t.bits, t.code(r, k));
+    }
+  }
+  std::vector<uint32_t> zeros(static_cast<size_t>(t.groups() * zero_words));
+  std::vector<uint16_t> scales;
+  for (int64_t g = 0; g < t.groups(); ++g) {
+    for (int64_t r = 0; r < t.rows; ++r) {
+      const int stored = (t.zero(r, g) - stored_less) & ((1 << t.bits) - 1);
+      put_bits(zeros, g * zero_words + r / per, r % per * t.bits, t.bits, stored);
+      scales.push_back(half(t.scale(r, g)));
+    }
+  }
+  Memory source;
+  source.add("q.qweight", Dtype::i32, {n_words, t.rows}, words);
+  source.add("q.qzeros", Dtype::i32, {t.groups(), zero_words}, zeros);
+  source.add("q.scales", Dtype::f16, {t.groups(), t.rows}, scales);
+  if (with_map) source.add("q.g_idx", Dtype::i32, {t.cols}, t.group_of);
+  return source;
+}
+
+Memory awq(const Truth& t) {
+  constexpr int kPlace[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+  const int64_t n_words = t.rows / 8;
+  std::vector<uint32_t> words(static_cast<size_t>(t.cols * n_words));
+  std::vector<uint32_t> zeros(static_cast<size_t>(t.groups() * n_words));
+  std::vector<uint16_t> scales;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    for (int64_t k = 0; k < t.cols; ++k) {
+      put_bits(words, k * n_words + r / 8, kPlace[r % 8] * 4, 4, t.code(r, k));
+    }
+    for (int64_t g = 0; g < t.groups(); ++g) {
+      put_bits(zeros, g * n_words + r / 8, kPlace[r % 8] * 4, 4, t.zero(r, g));
+    }
+  }
+  for (int64_t g = 0; g < t.groups(); ++g) {
+    for (int64_t r = 0; r < t.rows; ++r) scales.push_back(half(t.scale(r, g)));
+  }
+  Memory source;
+  source.add("q.qweight", Dtype::i32, {t.cols, n_words}, words);
+  source.add("q.qzeros", Dtype::i32, {t.groups(), n_words}, zeros);
+  source.add("q.scales", Dtype::f16, {t.groups(), t.rows}, scales);
+  return source;
+}
+
+Memory ct_packed(const Truth& t, bool with_zeros, bool with_map) {
+  const int64_t n_words = (t.cols * t.bits + 31) / 32, zero_rows = (t.rows * t.bits + 31) / 32;
+  std::vector<uint32_t> words(static_cast<size_t>(t.rows * n_words));
+  std::vector<uint32_t> zeros(static_cast<size_t>(t.groups() * zero_rows));
+  for (int64_t r = 0; r < t.rows; ++r) {
+    for (int64_t k = 0; k < t.cols; ++k) {
+      put_bits(words, r * n_words, k * t.bits, t.bits, t.code(r, k));
+    }
+    for (int64_t g = 0; g < t.groups(); ++g) {
+      for (int i = 0; i < t.bits; ++i) {
+        const int64_t bit = r * t.bits + i;
+        put_bits(zeros, bit / 32 * t.groups() + g, bit % 32, 1, t.zero(r, g) >> i & 1);
+      }
+    }
+  }
+  Memory source;
+  source.add("q.weight_packed", Dtype::i32, {t.rows, n_words}, words);
+  source.add("q.weight_scale", Dtype::f32, {t.rows, t.groups()}, t.scales);
+  source.add("q.weight_shape", Dtype::i64, {2}, std::vector<int64_t>{t.rows, t.cols});
+  if (with_zeros) source.add("q.weight_zero_point", Dtype::i32, {zero_rows, t.groups()}, zeros);
+  if (with_map) source.add("q.weight_g_idx", Dtype::i32, {t.cols}, t.group_of);
+  return source;
+}
+
+Memory int8(const Truth& t, bool with_zeros) {
+  std::vector<int8_t> codes, zeros;
+  for (const int code : t.codes) codes.push_back(static_cast<int8_t>(code - 128));
+  for (const int zero : t.zeros) zeros.push_back(static_cast<int8_t>(zero - 128));
+  Memory source;
+  source.add("q.weight", Dtype::i8, {t.rows, t.cols}, codes);
+  source.add("q.weight_scale", Dtype::f32, {t.rows, t.groups()}, t.scales);
+  if (with_zeros) source.add("q.weight_zero_point", Dtype::i8, {t.rows, t.groups()}, zeros);
+  return source;
+}
+
+std::vector<float> numbers(const Memory& source, const QuantConfig& config,
+                           const WeightPlace& place) {
+  const auto description = describe_weight(place, source, config);
+  INFO(description.status().message());
+  REQUIRE(description.ok());
+  std::vector<float> rows(static_cast<size_t>(place.n_rows() * place.n_cols()));
+  const Status status =
+      dequantize_rows(place, *description, source, 0, place.n_rows(), rows.data());
+  INFO(status.message());
+  REQUIRE(status.ok());
+  return rows;
+}
+
+void expect(const Truth& t, const Memory& source, const QuantConfig& config) {
+  const auto got = numbers(source, config, place_of(t.rows, t.cols));
+  int64_t n_wrong = 0;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    for (int64_t k = 0; k < t.cols; ++k) {
+      n_wrong += got[static_cast<size_t>(r * t.cols + k)] == t.number(r, k) ? 0 : 1;
+    }
+  }
+  CHECK(n_wrong == 0);
+}
+
+QuantConfig said(QuantConfig config, std::optional<bool> symmetric,
+                 std::optional<bool> desc_act = {}) {
+  config.words.symmetric = symmetric;
+  config.words.desc_act = desc_act;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("decode: GPTQ of 2, 4 and 8 bits, both zero conventions, sizes that fit no tile") {
+  for (const int bits : {2, 4, 8}) {
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{128, 256}, {72, 160}, {16, 32}}) {
+      Truth t(rows, cols, 32, bits);
+      INFO(bits << " bits, " << rows << " x " << cols);
+      expect(t, gptq(t, 0, false), method("gptq", 32, "gptq_v2"));
+      // Zeros of 0 are stored as the largest code.
+      expect(t, gptq(t, 1, false), method("gptq", 32, "gptq"));
+      expect(t, gptq(t, 1, true), said(method("gptq", 32, "gptq"), false, false));
+      expect(t, gptq(t, 0, false), said(method("auto-round", 32, "gptq_v2"), false));
+      t.symmetric();
+      expect(t, gptq(t, 1, false), said(method("gptq", 32, "gptq"), true));
+      t.shuffle();
+      expect(t, gptq(t, 1, true), said(method("gptq", 32, "gptq"), true, true));
+    }
+  }
+}
+
+TEST_CASE("decode: symmetric codes need no zeros, whichever convention stored them") {
+  Truth t(64, 64, 32, 4);
+  t.symmetric();
+  for (const char* layout : {"gptq", "gptq_v2"}) {
+    for (const int less : {0, 1})
+      expect(t, gptq(t, less, false), said(method("gptq", 32, layout), true));
+  }
+  const auto described =
+      describe_weight(place_of(64, 64), gptq(t, 1, false), said(method("gptq", 32, "gptq"), true));
+  CHECK(described->zero == Zero::half);
+}
+
+TEST_CASE("decode: AWQ, sizes that fit no tile") {
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{128, 256}, {40, 96}, {8, 32}}) {
+    const Truth t(rows, cols, 32, 4);
+    INFO(rows << " x " << cols);
+    expect(t, awq(t), method("awq", 32, "awq"));
+    expect(t, awq(t), method("auto-round", 32, "awq"));
+  }
+}
+
+TEST_CASE("decode: packed integers of 1 to 8 bits, across the borders of words") {
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{128, 256}, {70, 160}}) {
+      INFO(bits << " bits, " << rows << " x " << cols);
+      Truth t(rows, cols, 32, bits);
+      expect(t, ct_packed(t, true, false), method("compressed-tensors", 32));
+      t.symmetric();
+      expect(t, ct_packed(t, false, false), method("compressed-tensors", 32));
+      t.shuffle();
+      expect(t, ct_packed(t, false, true), said(method("compressed-tensors", 32), true, true));
+      expect(t, ct_packed(t, true, true), said(method("compressed-tensors", 32), false));
+    }
+  }
+  // A last group that is cut, and rows that end inside a word.
+  Truth t(64, 100, 64, 4);
+  expect(t, ct_packed(t, true, false), method("compressed-tensors", 64));
+}
+
+TEST_CASE("decode: signed bytes, with a scale for each row, group or matrix") {
+  Truth rows(64, 96, 96, 8), groups(64, 128, 32, 8);
+  expect(rows, int8(rows, true), method("compressed-tensors"));
+  expect(groups, int8(groups, true), method("compressed-tensors"));
+  rows.symmetric();
+  groups.symmetric();
+  expect(rows, int8(rows, false), method("compressed-tensors"));
+  expect(groups, int8(groups, false), method("compressed-tensors"));
+
+  Memory one;
+  one.add("q.weight", Dtype::i8, Shape{2, 32}, std::vector<int8_t>(64, -3));
+  one.add("q.weight_scale", Dtype::f32, Shape{1}, std::vector<float>{0.5f});
+  one.add("q.weight_zero_point", Dtype::i8, Shape{}, std::vector<int8_t>{4});
+  const auto got = numbers(one, method("compressed-tensors"), place_of(2, 32));
+  CHECK(got == std::vector<float>(64, -3.5f));
+}
+
+TEST_CASE("decode: FP8 with every granularity of scales, blocks cut at both edges") {
+  constexpr int64_t kRows = 130, kCols = 192;
+  std::mt19937 random(3);
+  std::vector<uint8_t> codes(kRows * kCols);
+  for (uint8_t& code : codes) {
+    code = static_cast<uint8_t>(random());
+    if ((code & 0x7F) == 0x7F) code ^= 1;
+  }
+  struct Layout {
+    const char* suffix;
+    Dtype dtype;
+    Shape shape;
+    int64_t rows, cols;  // of a patch
+    const char* method;
+  };
+  const Layout layouts[] = {
+      {".weight_scale_inv", Dtype::f32, {2, 2}, 128, 128, "fp8"},
+      {".weight_scale", Dtype::bf16, {2, 2}, 128, 128, "compressed-tensors"},
+      {".weight_scale", Dtype::f16, {130, 1}, 1, 192, "compressed-tensors"},
+      {".weight_scale", Dtype::f32, {}, 130, 192, "modelopt"},
+      {".weight_scale", Dtype::f32, {1}, 130, 192, "compressed-tensors"},
+      {".weight_scale", Dtype::f32, {130, 3}, 1, 64, "compressed-tensors"},
+      {".weight_scale", Dtype::u8, {130, 6}, 1, 32, "compressed-tensors"},
+      {".weight_scale", Dtype::f8_e8m0, {130, 6}, 1, 32, "modelopt"},
+  };
+  for (const Layout& l : layouts) {
+    INFO(l.suffix << " " << dtype_name(l.dtype) << " " << l.shape.to_string());
+    const int64_t n = l.shape.n_elements(), per_row = l.shape.n_cols();
+    std::vector<float> scales;
+    std::string stored;
+    for (int64_t i = 0; i < n; ++i) {
+      // Powers of two are exact in all of the types.
+      const int exponent = static_cast<int>(random() % 8) - 4;
+      scales.push_back(std::ldexp(1.0f, exponent));
+      const float x = scales.back();
+      const uint32_t bits = kernels::bits_of(x);
+      if (l.dtype == Dtype::f32) stored.append(reinterpret_cast<const char*>(&x), 4);
+      if (l.dtype == Dtype::bf16) stored.append(reinterpret_cast<const char*>(&bits) + 2, 2);
+      const uint16_t f16 = half(x);
+      if (l.dtype == Dtype::f16) stored.append(reinterpret_cast<const char*>(&f16), 2);
+      if (dtype_bits(l.dtype) == 8) stored.push_back(static_cast<char>(127 + exponent));
+    }
+    Memory source;
+    source.add("q.weight", Dtype::f8_e4m3, Shape{kRows, kCols}, codes);
+    source.add(std::string("q") + l.suffix, l.dtype, l.shape,
+               std::vector<char>(stored.begin(), stored.end()));
+    const auto got = numbers(source, method(l.method), place_of(kRows, kCols));
+    int64_t n_wrong = 0;
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t k = 0; k < kCols; ++k) {
+        const auto at = static_cast<size_t>(r * kCols + k);
+        const auto scale = static_cast<size_t>(r / l.rows * per_row + k / l.cols);
+        n_wrong += got[at] == kernels::e4m3_to_f32(codes[at]) * scales[scale] ? 0 : 1;
+      }
+    }
+    CHECK(n_wrong == 0);
+  }
+}
+
+TEST_CASE("decode: slices of fused matrices, also where they begin inside a block") {
+  Truth t(80, 64, 32, 4);
+  const auto slice_of = [&](int64_t first, int64_t n) {
+    WeightPlace place = place_of(n, t.cols);
+    place.stored = Shape{t.rows, t.cols};
+    place.first_row = first;
+    return place;
+  };
+  const std::pair<Memory, QuantConfig> stored[] = {
+      {gptq(t, 1, false), method("gptq", 32, "gptq")},
+      {awq(t), method("awq", 32, "awq")},
+      {ct_packed(t, true, false), method("compressed-tensors", 32)}};
+  for (const auto& [source, config] : stored) {
+    const auto got = numbers(source, config, slice_of(24, 40));
+    for (int64_t r = 0; r < 40; ++r) {
+      for (int64_t k = 0; k < t.cols; ++k) {
+        REQUIRE(got[static_cast<size_t>(r * t.cols + k)] == t.number(r + 24, k));
+      }
+    }
+  }
+  const auto inside = coded_matrix(
+      slice_of(12, 8), *describe_weight(slice_of(12, 8), stored[1].first, stored[1].second),
+      stored[1].first);
+  CHECK(contains(inside.status().message(), "rows from 12 on begin inside a word"));
+
+  Memory fp8;
+  fp8.add("q.weight", Dtype::f8_e4m3, Shape{256, 128}, std::vector<uint8_t>(256 * 128, 0x38));
+  fp8.add_f32("q.weight_scale_inv", Shape{2, 1}, {2, 4});
+  WeightPlace place = place_of(128, 128);
+  place.stored = Shape{256, 128};
+  place.first_row = 64;
+  const auto got = numbers(fp8, method("fp8"), place);
+  CHECK((got[63 * 128] == 2 && got[64 * 128] == 4));
+}
+
+TEST_CASE("decode: a piece that is read at once may be decoded in tiles") {
+  Truth t(192, 256, 128, 4);
+  t.symmetric();
+  const Memory source = gptq(t, 1, false);
+  const auto description =
+      describe_weight(place_of(192, 256), source, said(method("gptq", 128, "gptq"), true));
+  const auto m = coded_matrix(place_of(192, 256), *description, source);
+  REQUIRE(m.ok());
+  CHECK(m->format.patch_cols == 128);
+  CHECK(read_bytes(*m, 0, 192) == 192 * 256 / 2 + 2 * 192 * 2 + 2 * 24 * 4);
+  CHECK(read_bytes(*m, 64, 128) == 128 * 256 / 2 + 2 * 128 * 2 + 2 * 16 * 4);
+  auto raw_memory = Buffer::make(default_allocator(), raw_bytes(*m, 128));
+  auto staged = Buffer::make(default_allocator(), staged_bytes(*m, 64));
+  const auto raw = read_parts(*m, source, 64, 128, raw_memory->data());
+  REQUIRE(raw.ok());
+  DecodeNotes notes;
+  for (const int64_t first : {64, 128}) {
+    kernels::MatrixRows rows;
+    REQUIRE(decode(*m, source, *raw, first, 64, staged->data(), rows, notes).ok());
+    CHECK((rows.first_row == first && rows.n_rows == 64 && rows.n_out == 192));
+    CHECK(rows.zeros == nullptr);
+    const auto* codes = static_cast<const uint8_t*>(rows.codes);
+    for (int64_t i = 0; i < 64 * 256; ++i) REQUIRE(codes[i] == t.code(first + i / 256, i % 256));
+  }
+  CHECK(notes.n_other_zeros == 0);
+}
+
+TEST_CASE("decode: the format tells kernels all there is to know") {
+  Truth t(64, 256, 64, 4);
+  t.shuffle();
+  const Memory source = gptq(t, 1, true);
+  const QuantConfig config = said(method("gptq", 64, "gptq"), false, true);
+  const auto m =
+      coded_matrix(place_of(64, 256), *describe_weight(place_of(64, 256), source, config), source);
+  REQUIRE(m.ok());
+  const kernels::Format& f = m->format;
+  CHECK((f.scheme == kernels::kInteger && f.number == kernels::kF16 && f.bits == 4));
+  CHECK((f.zeros == 1 && f.ordered == 1 && f.patch_rows == 1 && f.patch_cols == 64));
+  auto memory = Buffer::make(default_allocator(), raw_bytes(*m, 64));
+  const auto raw = read_parts(*m, source, 0, 64, memory->data());
+  REQUIRE(raw.ok());
+  for (int64_t i = 0; i < 256; ++i) {
+    CHECK(t.group_of[static_cast<size_t>(raw->order[i])] == i / 64);
+    if (i % 64 != 0) CHECK(raw->order[i] > raw->order[i - 1]);
+  }
+  // One group has no order.
+  Truth whole(8, 32, 32, 4);
+  const auto described = describe_weight(place_of(8, 32), gptq(whole, 1, true),
+                                         said(method("gptq", -1, "gptq"), {}, true));
+  CHECK_FALSE(described->ordered);
+}
+
+TEST_CASE("decode: groups that no kernel takes are refused with their numbers") {
+  const Truth t(64, 96, 48, 4);
+  const Memory source = ct_packed(t, false, false);
+  const auto description = describe_weight(place_of(64, 96), source, method("compressed-tensors"));
+  REQUIRE(description.ok());
+  const Status status = coded_matrix(place_of(64, 96), *description, source).status();
+  CHECK(status.code() == Code::unsupported);
+  CHECK(contains(status.message(),
+                 "q.weight_packed: compressed-tensors packed integers 4 bit group 48"));
+  CHECK(contains(status.message(), "patches of 1x48 for rows of 96"));
+}
