@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <functional>
+#include <iterator>
 
 #include "absl/hash/hash.h"
 
@@ -16,6 +18,39 @@ uint64_t pair_of(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
+template <typename Word>
+uint64_t word_at(const char* from) {
+  Word word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
+}
+
+// The bytes of a piece of 2 to 16 bytes as two words, which overlap where it is shorter: together
+// with the length they say what it is.
+BpeScratch::Known key_of(std::string_view piece) {
+  BpeScratch::Known key;
+  const size_t n = piece.size();
+  const char *begin = piece.data(), *end = begin + n;
+  key.length = static_cast<uint8_t>(n);
+  if (n >= 8) {
+    key.head = word_at<uint64_t>(begin);
+    key.tail = word_at<uint64_t>(end - 8);
+  } else if (n >= 4) {
+    key.head = word_at<uint32_t>(begin);
+    key.tail = word_at<uint32_t>(end - 4);
+  } else {
+    key.head = word_at<uint16_t>(begin);
+    key.tail = word_at<uint16_t>(end - 2);
+  }
+  return key;
+}
+
+size_t place_of(const BpeScratch::Known& key) {
+  uint64_t h = (key.head ^ key.length) * 0x9E3779B97F4A7C15u;
+  h = (h ^ h >> 29 ^ key.tail) * 0xD6E8FEB86659FD93u;
+  return h >> (64 - std::countr_zero(BpeScratch::kKnown));
+}
+
 }  // namespace
 
 void Bpe::reserve(size_t n_merges) {
@@ -27,11 +62,15 @@ void Bpe::reserve(size_t n_merges) {
   seed_ = absl::HashOf(n_slots);
 }
 
-size_t Bpe::slot_of(uint64_t pair) const {
+size_t Bpe::first_slot_of(uint64_t pair) const {
   uint64_t h = (pair ^ seed_) * 0x9E3779B97F4A7C15u;
   h = (h ^ h >> 32) * 0xD6E8FEB86659FD93u;
+  return h >> shift_;
+}
+
+size_t Bpe::slot_of(uint64_t pair) const {
   const size_t mask = slots_.size() - 1;
-  size_t slot = h >> shift_;
+  size_t slot = first_slot_of(pair);
   while (slots_[slot].pair != pair && slots_[slot].pair != kFree) slot = (slot + 1) & mask;
   return slot;
 }
@@ -48,6 +87,10 @@ void Bpe::grow() {
     if (merge.pair != kFree) slots_[slot_of(merge.pair)] = merge;
 }
 
+void Bpe::prefetch(int32_t left, int32_t right) const {
+  if (!slots_.empty()) __builtin_prefetch(&slots_[first_slot_of(pair_of(left, right))], 1);
+}
+
 void Bpe::add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
   if (slots_.empty()) reserve(0);
   if ((n_merges_ + 1) * 2 > slots_.size()) grow();
@@ -60,7 +103,26 @@ void Bpe::add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) 
 void Bpe::encode(std::string_view piece, BpeScratch* scratch, std::vector<int32_t>* ids) const {
   if (piece.size() == 1) {
     ids->push_back(byte_ids_[static_cast<uint8_t>(piece[0])]);
-  } else if (piece.size() <= kShortPiece) {
+    return;
+  }
+  if (piece.size() > 16 || scratch->known.empty()) return merge(piece, scratch, ids);
+  BpeScratch::Known key = key_of(piece);
+  BpeScratch::Known& known = scratch->known[place_of(key)];
+  if (known.head == key.head && known.tail == key.tail && known.length == key.length) {
+    ids->insert(ids->end(), known.ids, known.ids + known.n_ids);
+    return;
+  }
+  const size_t before = ids->size();
+  merge(piece, scratch, ids);
+  const size_t n_ids = ids->size() - before;
+  if (n_ids > std::size(key.ids)) return;
+  key.n_ids = static_cast<uint8_t>(n_ids);
+  std::copy_n(ids->begin() + static_cast<std::ptrdiff_t>(before), n_ids, key.ids);
+  known = key;
+}
+
+void Bpe::merge(std::string_view piece, BpeScratch* scratch, std::vector<int32_t>* ids) const {
+  if (piece.size() <= kShortPiece) {
     encode_short(piece, ids);
   } else {
     encode_long(piece, scratch, ids);
@@ -68,24 +130,31 @@ void Bpe::encode(std::string_view piece, BpeScratch* scratch, std::vector<int32_
 }
 
 void Bpe::encode_short(std::string_view piece, std::vector<int32_t>* out) const {
-  int32_t ids[kShortPiece];
-  Merge merges[kShortPiece];  // merges[i]: of ids[i] and ids[i + 1]
+  // Of ids[i] and ids[i + 1]. Not initialised: most pieces need a few of these only.
+  int32_t ids[kShortPiece], merged[kShortPiece];
+  uint32_t ranks[kShortPiece];
   size_t n = piece.size();
+  const auto look_up = [&](size_t i) {
+    const Merge& merge = find(ids[i], ids[i + 1]);
+    ranks[i] = merge.rank;
+    merged[i] = merge.merged;
+  };
   for (size_t i = 0; i < n; ++i) ids[i] = byte_ids_[static_cast<uint8_t>(piece[i])];
-  for (size_t i = 0; i + 1 < n; ++i) merges[i] = find(ids[i], ids[i + 1]);
+  for (size_t i = 0; i + 1 < n; ++i) look_up(i);
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; ++i)
-      if (merges[i].rank < merges[best].rank) best = i;
-    if (merges[best].rank == kNoRank) break;
-    ids[best] = merges[best].merged;
+      if (ranks[i] < ranks[best]) best = i;
+    if (ranks[best] == kNoRank) break;
+    ids[best] = merged[best];
     for (size_t i = best + 1; i + 1 < n; ++i) {
       ids[i] = ids[i + 1];
-      merges[i - 1] = merges[i];
+      ranks[i - 1] = ranks[i];
+      merged[i - 1] = merged[i];
     }
     --n;
-    if (best + 1 < n) merges[best] = find(ids[best], ids[best + 1]);
-    if (best > 0) merges[best - 1] = find(ids[best - 1], ids[best]);
+    if (best + 1 < n) look_up(best);
+    if (best > 0) look_up(best - 1);
   }
   out->insert(out->end(), ids, ids + n);
 }

@@ -1,6 +1,7 @@
 #include "text/json_cursor.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "text/utf8.h"
@@ -14,32 +15,40 @@ bool is_plain(char c) {
   return c != '"' && c != '\\' && static_cast<unsigned char>(c) >= 0x20;
 }
 
+// End of the run of plain bytes that begins at `begin`.
+size_t plain_end(std::string_view text, size_t begin) {
+  constexpr uint64_t kOnes = 0x0101010101010101u, kHighs = 0x8080808080808080u;
+  for (; text.size() - begin >= 8; begin += 8) {
+    uint64_t word;
+    std::memcpy(&word, text.data() + begin, 8);
+    const uint64_t quote = word ^ kOnes * '"', backslash = word ^ kOnes * '\\';
+    // The high bit of each byte that is below the subtrahend's: exact where there is none.
+    const uint64_t hits = ((quote - kOnes) & ~quote) | ((backslash - kOnes) & ~backslash) |
+                          ((word - kOnes * 0x20) & ~word);
+    if ((hits & kHighs) != 0) break;
+  }
+  while (begin < text.size() && is_plain(text[begin])) ++begin;
+  return begin;
+}
+
 }  // namespace
 
-Status JsonCursor::fail(const std::string& problem) const {
-  const std::string_view before = text_.substr(0, position_);
+Status JsonCursor::fail(const std::string& problem, size_t position) const {
+  const std::string_view before = text_.substr(0, position);
   const size_t line = 1 + static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
   const size_t line_start = before.rfind('\n');  // npos + 1 == 0
-  return error(Code::format, what_, ": line ", line, ", column ", position_ - (line_start + 1) + 1,
+  return error(Code::format, what_, ": line ", line, ", column ", position - (line_start + 1) + 1,
                ": ", problem);
 }
 
-char JsonCursor::peek() {
-  while (position_ < text_.size()) {
-    const char c = text_[position_];
-    if (c != ' ' && c != '\n' && c != '\r' && c != '\t') return c;
-    ++position_;
-  }
-  return 0;
+Status JsonCursor::unexpected(char wanted) const {
+  return fail(join("expected '", std::string(1, wanted), "', found ",
+                   position_ == text_.size() ? std::string("the end")
+                                             : join("byte ", int{text_[position_] & 0xFF})));
 }
 
 Status JsonCursor::expect(char wanted) {
-  if (peek() != wanted || position_ == text_.size()) {
-    const bool at_end = position_ == text_.size();
-    return fail(
-        join("expected '", std::string(1, wanted), "', found ",
-             at_end ? std::string("the end") : join("byte ", int{text_[position_] & 0xFF})));
-  }
+  if (peek() != wanted || position_ == text_.size()) return unexpected(wanted);
   ++position_;
   return {};
 }
@@ -62,7 +71,7 @@ Status JsonCursor::next_item(char closing, bool* first, bool* more) {
 Status JsonCursor::string(std::string_view* value) {
   MM2_RETURN_IF_ERROR(expect('"'));
   const size_t begin = position_;
-  while (position_ < text_.size() && is_plain(text_[position_])) ++position_;
+  position_ = plain_end(text_, begin);
   if (position_ < text_.size() && text_[position_] == '"') {
     *value = text_.substr(begin, position_ - begin);
     ++position_;
@@ -79,8 +88,9 @@ Status JsonCursor::string(std::string_view* value) {
     if (c == '\\') {
       MM2_RETURN_IF_ERROR(escape(&unescaped_));
     } else if (is_plain(c)) {
-      unescaped_.push_back(c);
-      ++position_;
+      const size_t end = plain_end(text_, position_);
+      unescaped_.append(text_.substr(position_, end - position_));
+      position_ = end;
     } else {
       return fail("a control character inside a string");
     }
@@ -157,9 +167,11 @@ Status JsonCursor::integer(uint64_t* value) {
 
 Status JsonCursor::skip_string() {
   const size_t begin = position_;
-  ++position_;
-  while (position_ < text_.size() && text_[position_] != '"')
+  position_ = plain_end(text_, begin + 1);
+  while (position_ < text_.size() && text_[position_] != '"') {
     position_ += text_[position_] == '\\' ? 2 : 1;
+    if (position_ < text_.size()) position_ = plain_end(text_, position_);
+  }
   if (position_ >= text_.size()) {
     position_ = begin;
     return fail("a string without end");

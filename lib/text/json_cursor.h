@@ -12,7 +12,7 @@
 namespace mm2 {
 
 /// Reads values one after the other. Every call that fails leaves a Code::format status with line
-/// and column; the cursor is of no use afterwards. The text must be well-formed UTF-8 and outlive
+/// and column; the cursor is of no use afterwards but to be moved. The text must be well-formed UTF-8 and outlive
 /// the cursor.
 class JsonCursor {
  public:
@@ -21,7 +21,14 @@ class JsonCursor {
       : text_(text), what_(std::move(what)), position_(begin) {}
 
   /// The next byte that is not white space, 0 at the end of the text.
-  char peek();
+  char peek() {
+    for (; position_ < text_.size(); ++position_) {
+      const char c = text_[position_];
+      if (static_cast<unsigned char>(c) > ' ') return c;
+      if (c != ' ' && c != '\n' && c != '\r' && c != '\t') return c;
+    }
+    return 0;
+  }
   /// Consumes `wanted`, or says what stands there instead.
   Status expect(char wanted);
   /// Inside an object or array whose opening bracket is consumed: *more = false and the closing
@@ -39,9 +46,15 @@ class JsonCursor {
   /// Nothing but white space is left.
   Status end();
 
-  Status fail(const std::string& problem) const;
+  /// Bytes read so far; where reading goes on.
+  size_t position() const { return position_; }
+  void move_to(size_t position) { position_ = position; }
+
+  Status fail(const std::string& problem) const { return fail(problem, position_); }
+  Status fail(const std::string& problem, size_t position) const;
 
  private:
+  Status unexpected(char wanted) const;
   Status escape(std::string* out);
   Status hex4(uint32_t* unit);
   Status skip_string();

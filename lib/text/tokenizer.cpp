@@ -15,6 +15,8 @@ namespace {
 constexpr uint64_t kMaxFileBytes = uint64_t{256} << 20;
 constexpr size_t kMaxTextBytes = (size_t{1} << 31) - 1;  // positions in a piece are 32 bits wide
 
+constexpr size_t kWorthRemembering = 1024;  // bytes of text
+
 bool ends_in_json(std::string_view path) {
   return path.size() > 5 && path.substr(path.size() - 5) == ".json";
 }
@@ -102,6 +104,7 @@ Status Tokenizer::encode(std::string_view text, bool parse_special,
                  kMaxTextBytes, " are possible");
   }
   EncodeScratch scratch;
+  if (text.size() > kWorthRemembering) scratch.bpe.remember_pieces();
   if (utf8::valid_prefix(text) != text.size()) {
     utf8::append_repaired(text, &scratch.repaired);
     text = scratch.repaired;

@@ -1,6 +1,8 @@
 #include "text/tokenizer_file.h"
 
 #include <algorithm>
+#include <array>
+#include <memory>
 
 #include "base/json.h"
 #include "text/json_cursor.h"
@@ -16,115 +18,170 @@ std::string in_quotes(std::string_view token) {
   return text + (token.size() > 40 ? "...\"" : "\"");
 }
 
-// The members of an object. Those of its member "model" go to *model, where that is not null, so
-// that the large arrays are walked over once.
-Result<JsonMembers> read_members(JsonCursor* cursor, JsonMembers* model) {
-  JsonMembers members;
-  MM2_RETURN_IF_ERROR(cursor->expect('{'));
-  for (bool first = true, more = true;;) {
-    MM2_RETURN_IF_ERROR(cursor->next_item('}', &first, &more));
-    if (!more) return members;
-    std::string_view key, value;
-    MM2_RETURN_IF_ERROR(cursor->key(&key));
-    const std::string name(key);
-    for (const auto& member : members)
-      if (member.first == name) return cursor->fail("a second member " + in_quotes(name));
-    // Each member is compared with all before it, so their number must stay small.
-    if (members.size() == 64) return cursor->fail("more than 64 members");
-    if (model != nullptr && name == "model") {
-      MM2_ASSIGN_OR_RETURN(*model, read_members(cursor, nullptr));
-    } else {
-      MM2_RETURN_IF_ERROR(cursor->skip(&value));
-    }
-    members.emplace_back(name, value);
-  }
-}
-
-// Reads the large arrays of one document.
+// Reads one document. The vocabulary and the merges are read where they stand, if the vocabulary
+// comes first as in every file that Hugging Face writes; what is wrong with them is told only after
+// the pipeline has been found to be the family's.
 class Reader {
  public:
-  Reader(std::string_view text, const std::string& what) : text_(text), what_(what) {}
+  Reader(std::string_view text, const std::string& what)
+      : text_(text), what_(what), cursor_(text, what) {}
 
   Result<TokenizerFile> read();
 
  private:
-  JsonCursor cursor_at(std::string_view value) const {
-    return JsonCursor(text_, what_, static_cast<size_t>(value.data() - text_.data()));
-  }
-  Result<std::string_view> find(const JsonMembers& members, const char* name,
-                                const std::string& field) const;
-  Status read_vocabulary(std::string_view value);
-  Status add_token(const JsonCursor& cursor, std::string_view spelling, uint64_t id);
-  Status read_merges(std::string_view value);
-  Status read_merge(JsonCursor* cursor, std::string* left, std::string* right) const;
-  Status add_merge(const JsonCursor& cursor, size_t index, std::string* left,
-                   const std::string& right);
+  // Merges that are looked up together.
+  struct Batch {
+    static constexpr size_t kSize = 256;
+    struct Merge {
+      size_t position = 0;  // behind it
+      size_t begin = 0;     // of the left token in `bytes`; the right one follows
+      size_t middle = 0;
+      size_t end = 0;
+    };
+    size_t n = 0;
+    std::string bytes;
+    std::array<Merge, kSize> merges;
+    std::array<std::string_view, 2 * kSize> sides;
+    std::array<int32_t, 2 * kSize> ids;
+  };
+  enum class Part : uint8_t { missing, skipped, read };
+
+  Result<JsonMembers> read_members(bool of_model, JsonMembers* model);
+  Status read_large(const std::string& name, std::string_view* value);
+  Status read_what_was_skipped(const JsonMembers& model);
+  Status read_vocabulary();
+  Status add_token(std::string_view spelling, uint64_t id);
+  Status set_bytes();
+  Status read_merges();
+  Status read_merge(Batch* batch);
+  Status add_merges(Batch* batch);
+  Result<int32_t> merged_id(const Batch& batch, size_t i);
   Status add_added_tokens();
 
   std::string_view text_;
   const std::string& what_;
+  JsonCursor cursor_;
+  Part vocabulary_ = Part::missing;
+  Part merges_ = Part::missing;
+  Status large_status_;  // of the vocabulary and the merges
   std::string bytes_;
+  std::vector<int32_t> searchable_;
+  size_t n_merges_ = 0;
+  int32_t last_merged_ = 0;
   TokenizerFile file_;
 };
 
 Result<TokenizerFile> Reader::read() {
   if (const size_t good = utf8::valid_prefix(text_); good != text_.size())
     return error(Code::format, what_, ": byte ", good, " is not UTF-8");
-  JsonCursor cursor(text_, what_);
   JsonMembers model;
-  MM2_ASSIGN_OR_RETURN(const JsonMembers document, read_members(&cursor, &model));
-  MM2_RETURN_IF_ERROR(cursor.end());
-  MM2_RETURN_IF_ERROR(find(document, "model", "model").status());
+  MM2_ASSIGN_OR_RETURN(const JsonMembers document, read_members(false, &model));
+  MM2_RETURN_IF_ERROR(cursor_.end());
+  const auto is_model = [](const auto& member) { return member.first == "model"; };
+  if (std::none_of(document.begin(), document.end(), is_model))
+    return error(Code::format, what_, ": model is missing");
   MM2_ASSIGN_OR_RETURN(TokenizerPipeline pipeline, read_tokenizer_pipeline(document, model, what_));
   file_.normalizes = pipeline.normalizes;
   file_.ignore_merges = pipeline.ignore_merges;
   file_.added = std::move(pipeline.added);
   file_.ignored = std::move(pipeline.ignored);
-  MM2_ASSIGN_OR_RETURN(const std::string_view vocab, find(model, "vocab", "model.vocab"));
-  MM2_ASSIGN_OR_RETURN(const std::string_view merges, find(model, "merges", "model.merges"));
-  MM2_RETURN_IF_ERROR(read_vocabulary(vocab));
-  MM2_RETURN_IF_ERROR(read_merges(merges));
+  MM2_RETURN_IF_ERROR(read_what_was_skipped(model));
   MM2_RETURN_IF_ERROR(add_added_tokens());
   return std::move(file_);
 }
 
-Result<std::string_view> Reader::find(const JsonMembers& members, const char* name,
-                                      const std::string& field) const {
-  for (const auto& [key, value] : members)
-    if (key == name) return value;
-  return error(Code::format, what_, ": ", field, " is missing");
+// The members of an object; those of its member "model" go to *model.
+Result<JsonMembers> Reader::read_members(bool of_model, JsonMembers* model) {
+  JsonMembers members;
+  MM2_RETURN_IF_ERROR(cursor_.expect('{'));
+  for (bool first = true, more = true;;) {
+    MM2_RETURN_IF_ERROR(cursor_.next_item('}', &first, &more));
+    if (!more) return members;
+    std::string_view key, value;
+    MM2_RETURN_IF_ERROR(cursor_.key(&key));
+    const std::string name(key);
+    for (const auto& member : members)
+      if (member.first == name) return cursor_.fail("a second member " + in_quotes(name));
+    // Each member is compared with all before it, so their number must stay small.
+    if (members.size() == 64) return cursor_.fail("more than 64 members");
+    if (!of_model && name == "model") {
+      MM2_ASSIGN_OR_RETURN(*model, read_members(true, nullptr));
+    } else if (of_model && (name == "vocab" || name == "merges")) {
+      MM2_RETURN_IF_ERROR(read_large(name, &value));
+    } else {
+      MM2_RETURN_IF_ERROR(cursor_.skip(&value));
+    }
+    members.emplace_back(name, value);
+  }
 }
 
-Status Reader::add_token(const JsonCursor& cursor, std::string_view spelling, uint64_t id) {
+Status Reader::read_large(const std::string& name, std::string_view* value) {
+  const bool is_vocabulary = name == "vocab";
+  Part& part = is_vocabulary ? vocabulary_ : merges_;
+  part = is_vocabulary || vocabulary_ == Part::read ? Part::read : Part::skipped;
+  cursor_.peek();
+  const size_t begin = cursor_.position();
+  if (part == Part::read && large_status_.ok()) {
+    large_status_ = is_vocabulary ? read_vocabulary() : read_merges();
+    if (large_status_.ok()) return {};
+    cursor_.move_to(begin);
+  }
+  return cursor_.skip(value);
+}
+
+Status Reader::read_what_was_skipped(const JsonMembers& model) {
+  if (vocabulary_ == Part::missing) return error(Code::format, what_, ": model.vocab is missing");
+  if (merges_ == Part::missing) return error(Code::format, what_, ": model.merges is missing");
+  MM2_RETURN_IF_ERROR(std::move(large_status_));
+  if (merges_ == Part::read) return {};
+  for (const auto& [name, value] : model) {
+    if (name != "merges") continue;
+    cursor_.move_to(static_cast<size_t>(value.data() - text_.data()));
+    return read_merges();
+  }
+  return {};
+}
+
+Status Reader::add_token(std::string_view spelling, uint64_t id) {
   if (id > kMaxTokenId) {
-    return cursor.fail(join("model.vocab: token ", in_quotes(spelling), " has id ", id,
-                            ", at most ", kMaxTokenId, " is possible"));
+    return cursor_.fail(join("model.vocab: token ", in_quotes(spelling), " has id ", id,
+                             ", at most ", kMaxTokenId, " is possible"));
   }
   // A token that spells no bytes can never come out of a text; it still has a name.
   const bool is_bytes = bytes_of_spelling(spelling, &bytes_);
   const auto token_id = static_cast<int32_t>(id);
-  if (file_.vocabulary.add(token_id, is_bytes ? bytes_ : spelling, is_bytes)) return {};
-  if (file_.vocabulary.has(token_id))
-    return cursor.fail(join("model.vocab: token ", in_quotes(spelling), " has id ", id,
-                            ", as another token before it"));
-  return cursor.fail(join("model.vocab: token ", in_quotes(spelling), " stands there twice"));
+  if (!file_.vocabulary.add(token_id, is_bytes ? bytes_ : spelling, false)) {
+    return cursor_.fail(join("model.vocab: token ", in_quotes(spelling), " has id ", id,
+                             ", as another token before it"));
+  }
+  if (is_bytes) searchable_.push_back(token_id);
+  return {};
 }
 
-Status Reader::read_vocabulary(std::string_view value) {
-  // An entry of the family's file takes 20 bytes or more; others make the tables grow.
-  file_.vocabulary.reserve(value.size() / 20, value.size());
-  JsonCursor cursor = cursor_at(value);
-  MM2_RETURN_IF_ERROR(cursor.expect('{'));
+Status Reader::read_vocabulary() {
+  // Of the rest of the text a good part is not the vocabulary; what is too small here grows.
+  const size_t n_bytes = text_.size() - cursor_.position();
+  file_.vocabulary.reserve(n_bytes / 48, n_bytes / 4);
+  searchable_.reserve(n_bytes / 48);
+  MM2_RETURN_IF_ERROR(cursor_.expect('{'));
   for (bool first = true, more = true;;) {
-    MM2_RETURN_IF_ERROR(cursor.next_item('}', &first, &more));
+    MM2_RETURN_IF_ERROR(cursor_.next_item('}', &first, &more));
     if (!more) break;
     std::string_view spelling;
     uint64_t id = 0;
-    MM2_RETURN_IF_ERROR(cursor.key(&spelling));
-    MM2_RETURN_IF_ERROR(cursor.integer(&id));
-    MM2_RETURN_IF_ERROR(add_token(cursor, spelling, id));
+    MM2_RETURN_IF_ERROR(cursor_.key(&spelling));
+    MM2_RETURN_IF_ERROR(cursor_.integer(&id));
+    MM2_RETURN_IF_ERROR(add_token(spelling, id));
   }
-  file_.bpe.reserve(file_.vocabulary.n_tokens());
+  if (const auto twice = file_.vocabulary.index(searchable_)) {
+    return error(Code::format, what_, ": model.vocab: token ",
+                 in_quotes(file_.vocabulary.bytes(*twice)), " stands there twice");
+  }
+  return set_bytes();
+}
+
+Status Reader::set_bytes() {
+  file_.bpe.reserve(static_cast<size_t>(file_.vocabulary.n_tokens()));
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     const auto id = file_.vocabulary.find(std::string_view(&c, 1));
@@ -134,60 +191,93 @@ Status Reader::read_vocabulary(std::string_view value) {
   return {};
 }
 
+Status Reader::read_merges() {
+  MM2_RETURN_IF_ERROR(cursor_.expect('['));
+  auto batch = std::make_unique<Batch>();
+  for (bool first = true, more = true;;) {
+    MM2_RETURN_IF_ERROR(cursor_.next_item(']', &first, &more));
+    if (!more) return add_merges(batch.get());
+    MM2_RETURN_IF_ERROR(read_merge(batch.get()));
+    if (batch->n == Batch::kSize) MM2_RETURN_IF_ERROR(add_merges(batch.get()));
+  }
+}
+
 // "a b", or ["a", "b"].
-Status Reader::read_merge(JsonCursor* cursor, std::string* left, std::string* right) const {
+Status Reader::read_merge(Batch* batch) {
+  Batch::Merge& merge = batch->merges[batch->n];
   std::string_view spelling;
   bool is_bytes = true;
-  if (cursor->peek() == '[') {
-    MM2_RETURN_IF_ERROR(cursor->expect('['));
-    MM2_RETURN_IF_ERROR(cursor->string(&spelling));
-    is_bytes = bytes_of_spelling(spelling, left);
-    MM2_RETURN_IF_ERROR(cursor->expect(','));
-    MM2_RETURN_IF_ERROR(cursor->string(&spelling));
-    is_bytes = bytes_of_spelling(spelling, right) && is_bytes;
-    MM2_RETURN_IF_ERROR(cursor->expect(']'));
+  merge.begin = batch->bytes.size();
+  if (cursor_.peek() == '[') {
+    MM2_RETURN_IF_ERROR(cursor_.expect('['));
+    MM2_RETURN_IF_ERROR(cursor_.string(&spelling));
+    is_bytes = append_bytes_of_spelling(spelling, &batch->bytes);
+    merge.middle = batch->bytes.size();
+    MM2_RETURN_IF_ERROR(cursor_.expect(','));
+    MM2_RETURN_IF_ERROR(cursor_.string(&spelling));
+    is_bytes = append_bytes_of_spelling(spelling, &batch->bytes) && is_bytes;
+    MM2_RETURN_IF_ERROR(cursor_.expect(']'));
   } else {
-    MM2_RETURN_IF_ERROR(cursor->string(&spelling));
+    MM2_RETURN_IF_ERROR(cursor_.string(&spelling));
     const size_t blank = spelling.find(' ');
     if (blank == std::string_view::npos)
-      return cursor->fail("model.merges: " + in_quotes(spelling) + " is not two tokens");
-    is_bytes = bytes_of_spelling(spelling.substr(0, blank), left) &&
-               bytes_of_spelling(spelling.substr(blank + 1), right);
+      return cursor_.fail("model.merges: " + in_quotes(spelling) + " is not two tokens");
+    is_bytes = append_bytes_of_spelling(spelling.substr(0, blank), &batch->bytes);
+    merge.middle = batch->bytes.size();
+    is_bytes = append_bytes_of_spelling(spelling.substr(blank + 1), &batch->bytes) && is_bytes;
   }
-  if (!is_bytes) return cursor->fail("model.merges: a merge of what does not spell bytes");
+  if (!is_bytes) return cursor_.fail("model.merges: a merge of what does not spell bytes");
+  merge.end = batch->bytes.size();
+  merge.position = cursor_.position();
+  ++batch->n;
   return {};
 }
 
-Status Reader::add_merge(const JsonCursor& cursor, size_t index, std::string* left,
-                         const std::string& right) {
-  const auto left_id = file_.vocabulary.find(*left);
-  const auto right_id = file_.vocabulary.find(right);
-  if (!left_id || !right_id) {
-    return cursor.fail(join("model.merges[", index, "]: ", in_quotes(left_id ? right : *left),
-                            " is not in model.vocab"));
+Status Reader::add_merges(Batch* batch) {
+  const std::string_view bytes = batch->bytes;
+  for (size_t i = 0; i < batch->n; ++i) {
+    const Batch::Merge& merge = batch->merges[i];
+    batch->sides[2 * i] = bytes.substr(merge.begin, merge.middle - merge.begin);
+    batch->sides[2 * i + 1] = bytes.substr(merge.middle, merge.end - merge.middle);
   }
-  left->append(right);
-  const auto merged = file_.vocabulary.find(*left);
-  if (!merged) {
-    return cursor.fail(join("model.merges[", index, "]: gives ", in_quotes(*left), " (",
-                            left->size(), " bytes), which is not in model.vocab (longest token: ",
-                            file_.vocabulary.longest(), " bytes)"));
+  file_.vocabulary.find({batch->sides.data(), 2 * batch->n}, batch->ids.data());
+  for (size_t i = 0; i < batch->n; ++i)
+    file_.bpe.prefetch(batch->ids[2 * i], batch->ids[2 * i + 1]);
+  for (size_t i = 0; i < batch->n; ++i) {
+    const int32_t left = batch->ids[2 * i], right = batch->ids[2 * i + 1];
+    if (left < 0 || right < 0) {
+      const std::string_view missing = batch->sides[2 * i + (left < 0 ? 0 : 1)];
+      return cursor_.fail(
+          join("model.merges[", n_merges_, "]: ", in_quotes(missing), " is not in model.vocab"),
+          batch->merges[i].position);
+    }
+    MM2_ASSIGN_OR_RETURN(const int32_t merged, merged_id(*batch, i));
+    file_.bpe.add_merge(left, right, static_cast<uint32_t>(n_merges_++), merged);
   }
-  file_.bpe.add_merge(*left_id, *right_id, static_cast<uint32_t>(index), *merged);
+  batch->n = 0;
+  batch->bytes.clear();
   return {};
 }
 
-Status Reader::read_merges(std::string_view value) {
-  JsonCursor cursor = cursor_at(value);
-  MM2_RETURN_IF_ERROR(cursor.expect('['));
-  std::string left, right;
-  bool first = true, more = true;
-  for (size_t index = 0;; ++index) {
-    MM2_RETURN_IF_ERROR(cursor.next_item(']', &first, &more));
-    if (!more) return {};
-    MM2_RETURN_IF_ERROR(read_merge(&cursor, &left, &right));
-    MM2_RETURN_IF_ERROR(add_merge(cursor, index, &left, right));
+Result<int32_t> Reader::merged_id(const Batch& batch, size_t i) {
+  const Batch::Merge& merge = batch.merges[i];
+  const std::string_view bytes =
+      std::string_view(batch.bytes).substr(merge.begin, merge.end - merge.begin);
+  // In most vocabularies each merge gives the token behind that of the merge before. Where some
+  // tokens cannot be found by their bytes, it might be one of those.
+  const int32_t guess = last_merged_ + 1;
+  const bool all_searchable =
+      searchable_.size() == static_cast<size_t>(file_.vocabulary.n_tokens());
+  if (all_searchable && file_.vocabulary.has(guess) && file_.vocabulary.bytes(guess) == bytes)
+    return last_merged_ = guess;
+  const auto found = file_.vocabulary.find(bytes);
+  if (!found) {
+    return cursor_.fail(join("model.merges[", n_merges_, "]: gives ", in_quotes(bytes), " (",
+                             bytes.size(), " bytes), which is not in model.vocab (longest token: ",
+                             file_.vocabulary.longest(), " bytes)"),
+                        merge.position);
   }
+  return last_merged_ = *found;
 }
 
 Status Reader::add_added_tokens() {

@@ -11,6 +11,9 @@
 namespace mm2 {
 namespace {
 
+// Searches that wait for memory together.
+constexpr size_t kAtOnce = 64;
+
 constexpr int kNoByte = -1;
 constexpr char32_t kSpellingEnd = 0x144;
 
@@ -36,14 +39,23 @@ uint64_t hash_of(std::string_view bytes) {
 }  // namespace
 
 bool bytes_of_spelling(std::string_view spelling, std::string* bytes) {
-  bytes->resize(spelling.size());
-  size_t n = 0;
+  bytes->clear();
+  return append_bytes_of_spelling(spelling, bytes);
+}
+
+bool append_bytes_of_spelling(std::string_view spelling, std::string* bytes) {
+  const size_t before = bytes->size();
+  bytes->append(spelling);  // never shorter than what it spells
+  char* to = bytes->data() + before;
   for (size_t i = 0; i < spelling.size();) {
     const char32_t c = utf8::next(spelling.data(), &i);
-    if (c >= kSpellingEnd || kByteOfCharacter[c] == kNoByte) return false;
-    (*bytes)[n++] = static_cast<char>(kByteOfCharacter[c]);
+    if (c >= kSpellingEnd || kByteOfCharacter[c] == kNoByte) {
+      bytes->resize(before);
+      return false;
+    }
+    *to++ = static_cast<char>(kByteOfCharacter[c]);
   }
-  bytes->resize(n);
+  bytes->resize(static_cast<size_t>(to - bytes->data()));
   return true;
 }
 
@@ -65,9 +77,11 @@ size_t Vocabulary::slot_of(std::string_view bytes, uint64_t hash) const {
   }
 }
 
-void Vocabulary::grow() {
+// At most half of the slots are taken.
+void Vocabulary::make_room(size_t n_searchable) {
+  if (n_searchable * 2 <= slots_.size()) return;
   const std::vector<Slot> old = std::move(slots_);
-  slots_.assign(std::max<size_t>(16, old.size() * 2), Slot());
+  slots_.assign(std::bit_ceil(std::max<size_t>(16, n_searchable * 2)), Slot());
   for (const Slot& slot : old)
     if (slot.id >= 0) slots_[slot_of(bytes(slot.id), hash_of(bytes(slot.id)))] = slot;
 }
@@ -76,7 +90,7 @@ bool Vocabulary::add(int32_t id, std::string_view bytes, bool searchable) {
   if (has(id)) return false;
   const Span span = {static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(bytes.size())};
   if (searchable) {
-    if ((n_searchable_ + 1) * 2 > slots_.size()) grow();
+    make_room(n_searchable_ + 1);
     const uint64_t hash = hash_of(bytes);
     Slot& slot = slots_[slot_of(bytes, hash)];
     if (slot.id >= 0) return false;
@@ -89,6 +103,50 @@ bool Vocabulary::add(int32_t id, std::string_view bytes, bool searchable) {
   longest_ = std::max(longest_, bytes.size());
   ++n_tokens_;
   return true;
+}
+
+std::optional<int32_t> Vocabulary::index(std::span<const int32_t> ids) {
+  make_room(n_searchable_ + ids.size());
+  const size_t mask = slots_.size() - 1;
+  uint64_t hashes[kAtOnce];
+  while (!ids.empty()) {
+    const size_t n = std::min(ids.size(), kAtOnce);
+    for (size_t i = 0; i < n; ++i) {
+      hashes[i] = hash_of(bytes(ids[i]));
+      __builtin_prefetch(&slots_[hashes[i] & mask], 1);
+    }
+    for (size_t i = 0; i < n; ++i) {
+      Slot& slot = slots_[slot_of(bytes(ids[i]), hashes[i])];
+      if (slot.id >= 0) return ids[i];
+      slot = {static_cast<uint32_t>(hashes[i] >> 32), ids[i], spans_[ids[i]]};
+    }
+    n_searchable_ += n;
+    ids = ids.subspan(n);
+  }
+  return std::nullopt;
+}
+
+void Vocabulary::find(std::span<const std::string_view> bytes, int32_t* ids) const {
+  if (slots_.empty()) {
+    std::fill_n(ids, bytes.size(), kNone);
+    return;
+  }
+  const size_t mask = slots_.size() - 1;
+  uint64_t hashes[kAtOnce];
+  while (!bytes.empty()) {
+    const size_t n = std::min(bytes.size(), kAtOnce);
+    for (size_t i = 0; i < n; ++i) {
+      hashes[i] = hash_of(bytes[i]);
+      __builtin_prefetch(&slots_[hashes[i] & mask]);
+    }
+    // Most are in their first slot.
+    for (size_t i = 0; i < n; ++i)
+      if (const Slot& slot = slots_[hashes[i] & mask]; slot.id >= 0)
+        __builtin_prefetch(text_.data() + slot.span.begin);
+    for (size_t i = 0; i < n; ++i) ids[i] = slots_[slot_of(bytes[i], hashes[i])].id;
+    bytes = bytes.subspan(n);
+    ids += n;
+  }
 }
 
 std::optional<int32_t> Vocabulary::find(std::string_view bytes) const {

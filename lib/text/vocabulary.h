@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,8 @@ constexpr uint64_t kMaxTokenId = (uint64_t{1} << 22) - 1;
 /// GPT-2: U+0120 for the blank) back to bytes. False, and *bytes unspecified, if a character
 /// of `spelling` stands for no byte.
 bool bytes_of_spelling(std::string_view spelling, std::string* bytes);
+/// The same, appended; *bytes is as before when it fails.
+bool append_bytes_of_spelling(std::string_view spelling, std::string* bytes);
 
 /// Tokens by id, with gaps, and ids by bytes. Immutable once built; any number of threads.
 class Vocabulary {
@@ -29,6 +32,11 @@ class Vocabulary {
   /// the bytes are (for searchable ones): nothing is added then. id <= kMaxTokenId.
   bool add(int32_t id, std::string_view bytes, bool searchable);
 
+  /// Makes tokens that were added as not searchable searchable, all at once: one by one each would
+  /// wait for memory. The first of `ids` whose bytes are taken, if there is one: the vocabulary is
+  /// of no use then.
+  std::optional<int32_t> index(std::span<const int32_t> ids);
+
   bool has(int32_t id) const {
     return id >= 0 && static_cast<size_t>(id) < spans_.size() && spans_[id].begin != kGap;
   }
@@ -37,6 +45,9 @@ class Vocabulary {
     return std::string_view(text_).substr(spans_[id].begin, spans_[id].length);
   }
   std::optional<int32_t> find(std::string_view bytes) const;
+  /// Many at once, for the same reason: ids[i] becomes the id of bytes[i], or kNone.
+  void find(std::span<const std::string_view> bytes, int32_t* ids) const;
+  static constexpr int32_t kNone = -1;
 
   /// Number of ids that have a token, and the highest of them plus one.
   int32_t n_tokens() const { return n_tokens_; }
@@ -57,7 +68,7 @@ class Vocabulary {
   };
   // The slot where `bytes` are, or where they would be put.
   size_t slot_of(std::string_view bytes, uint64_t hash) const;
-  void grow();
+  void make_room(size_t n_searchable);
 
   std::string text_;
   std::vector<Span> spans_;  // [id_end]

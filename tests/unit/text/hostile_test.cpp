@@ -76,6 +76,24 @@ TEST_CASE("tokenizer: pieces of every length are merged as the definition says")
   }
 }
 
+TEST_CASE("tokenizer: a piece gives the same ids alone and in a text where it came before") {
+  const auto tokenizer = load(kModel);
+  std::mt19937 random(4);
+  std::string text;
+  std::vector<int32_t> expected;
+  for (int i = 0; i < 40000; ++i) {
+    // Few letters and all lengths around 16, so that pieces come again and nearly equal ones too.
+    std::string word = " ";
+    for (size_t n = random() % 19; n > 0; --n) word += "aet"[random() % (i % 2 ? 1 : 3)];
+    word += "ABC"[random() % 3];
+    word += "\n";
+    REQUIRE(word.size() < 1000);
+    for (const int32_t id : encode(*tokenizer, word, true)) expected.push_back(id);
+    text += word;
+  }
+  CHECK(encode(*tokenizer, text, true) == expected);
+}
+
 TEST_CASE("tokenizer: a megabyte of one character or marker comes back") {
   const auto tokenizer = load(kModel);
   for (const char* unit : {"a",

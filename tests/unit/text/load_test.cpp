@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "unit/text/text_support.h"
 
 using namespace mm2;
@@ -229,6 +231,56 @@ TEST_CASE("tokenizer: added tokens that contradict each other or the vocabulary 
   refused({{"id", 300}, {"content", 5}}, {"added_tokens[3].content"});
   refused({{"id", 300}, {"content", "<u>"}, {"special", 1}}, {"added_tokens[3].special"});
   refused(5, {"added_tokens[3]"});
+}
+
+TEST_CASE("tokenizer: the order of the members of the file does not matter") {
+  const Json document = small_tokenizer();
+  Json turned = Json::object(), model = Json::object();
+  const Json& old = document["model"];
+  std::vector<std::string> names;
+  for (const auto& [name, value] : old.items()) names.push_back(name);
+  std::reverse(names.begin(), names.end());
+  for (const std::string& name : names) model[name] = old[name];
+  REQUIRE(names.front() == "merges");
+  turned["model"] = std::move(model);
+  for (const auto& [name, value] : document.items())
+    if (name != "model") turned[name] = value;
+  const auto tokenizer = loaded(turned);
+  CHECK(encode(*tokenizer, "abc<s>", true) == std::vector<int32_t>{257, 258});
+  CHECK(tokenizer->describe() == loaded(document)->describe());
+}
+
+TEST_CASE(
+    "tokenizer: what is wrong with the vocabulary is told after what is wrong with the pipeline") {
+  Json document = small_tokenizer();
+  document["model"]["vocab"] = Json::array();
+  check_refused(document, Code::format, {"expected '{'", "line"});
+  document["model"]["type"] = "Unigram";
+  check_refused(document, Code::unsupported, {"model.type", "Unigram"});
+}
+
+TEST_CASE("tokenizer: a merge gives the token that is spelled so, not one with the same bytes") {
+  Json document = small_tokenizer();
+  // U+4E2D spelled as itself stands for no bytes of a text; spelled bytewise it is E4 B8 AD.
+  Json& model = document["model"];
+  model["vocab"]["\u00e4\u00b8"] = 300;
+  model["vocab"]["\u4e2d"] = 301;
+  model["vocab"]["\u00e4\u00b8\u0143"] = 302;
+  model["merges"].push_back({"\u00e4", "\u00b8"});
+  model["merges"].push_back({"\u00e4\u00b8", "\u0143"});
+  CHECK(encode(*loaded(document), "\xE4\xB8\xAD", true) == std::vector<int32_t>{302});
+}
+
+TEST_CASE("tokenizer: a merge that cannot be is named with its place, wherever it stands") {
+  for (const size_t n_before : {0, 1, 254, 255, 256, 700}) {
+    Json document = small_tokenizer();
+    Json& merges = document["model"]["merges"];
+    for (size_t i = 0; i < n_before; ++i) merges.push_back({"a", "b"});
+    merges.push_back({"c", "nowhere"});
+    merges.push_back({"a", "b"});
+    const std::string index = join("merges[", n_before + 2, "]");
+    check_refused(document, Code::format, {index.c_str(), "nowhere", "line 1, column"});
+  }
 }
 
 TEST_CASE("tokenizer: ids without a token are gaps") {
