@@ -24,7 +24,7 @@ struct StepBuffers {
 };
 
 template <typename Real>
-inline StepBuffers<Real> carve_step_buffers(const Ops<Real>& ops, const ModelShape& s,
+static inline StepBuffers<Real> carve_step_buffers(const Ops<Real>& ops, const ModelShape& s,
                                             int32_t n_tokens, int32_t n_outputs, int32_t n_workers,
                                             void* base) {
   StepBuffers<Real> b{};
@@ -56,7 +56,7 @@ inline StepBuffers<Real> carve_step_buffers(const Ops<Real>& ops, const ModelSha
 
 /// Bytes of StepPlan::scratch for the default step: exact for these limits, monotone in each.
 template <typename Real>
-inline int64_t default_scratch_bytes(const Ops<Real>& ops, const ModelShape& shape,
+static inline int64_t default_scratch_bytes(const Ops<Real>& ops, const ModelShape& shape,
                                      int32_t max_tokens, int32_t max_outputs, int32_t n_workers) {
   return carve_step_buffers(ops, shape, max_tokens, max_outputs, n_workers, nullptr).bytes;
 }
@@ -67,14 +67,14 @@ template <typename Real>
 constexpr int32_t number_of = sizeof(Real) == 4 ? kF32 : kF64;
 
 template <typename Real>
-inline void show(const StepPlan& plan, const char* name, int32_t layer, const Real* values,
+static inline void show(const StepPlan& plan, const char* name, int32_t layer, const Real* values,
                  int64_t rows, int64_t width) {
   if (plan.observer == nullptr) return;
   plan.observer->see(plan.observer->self, name, layer, values, number_of<Real>, rows, width);
 }
 
 template <typename Real>
-inline void attention_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b,
+static inline void attention_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b,
                            int32_t layer) {
   const ModelShape& s = *plan.shape;
   const LayerWeights& w = plan.weights->layers[layer];
@@ -99,7 +99,7 @@ inline void attention_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffe
 }
 
 template <typename Real>
-inline void experts_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b,
+static inline void experts_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b,
                          int32_t layer) {
   const ModelShape& s = *plan.shape;
   const LayerWeights& w = plan.weights->layers[layer];
@@ -123,7 +123,7 @@ inline void experts_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers
 /// A row is done when the residual stream of its tokens holds only finite numbers: x - x is 0 only
 /// for those.
 template <typename Real>
-inline void judge_rows(const StepPlan& plan, const Real* h) {
+static inline void judge_rows(const StepPlan& plan, const Real* h) {
   for (int32_t r = 0; r < plan.n_rows; ++r) {
     const StepRow& row = plan.rows[r];
     const int64_t hidden = plan.shape->hidden;
@@ -135,7 +135,7 @@ inline void judge_rows(const StepPlan& plan, const Real* h) {
 }
 
 template <typename Real>
-inline void compute_logits(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b) {
+static inline void compute_logits(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b) {
   const ModelShape& s = *plan.shape;
   int64_t out = 0;
   for (int32_t r = 0; r < plan.n_rows; ++r) {
@@ -166,7 +166,7 @@ inline void compute_logits(const Ops<Real>& ops, const StepPlan& plan, StepBuffe
 }  // namespace detail
 
 template <typename Real>
-inline int32_t default_step(const Ops<Real>& ops, const StepPlan& plan) {
+static inline int32_t default_step(const Ops<Real>& ops, const StepPlan& plan) {
   const ModelShape& s = *plan.shape;
   StepBuffers<Real> b = carve_step_buffers(ops, s, plan.n_tokens, plan.n_outputs,
                                            plan.executor->n_workers, plan.scratch);

@@ -1,10 +1,34 @@
 #include "model/backends.h"
 
+#include "kernels/api/cpu_features.h"
+
 namespace mm2 {
+namespace {
+
+#if defined(__x86_64__)
+constexpr bool kHasX86Kernels = true;
+const kernels::Backend* avx2() {
+  return kernels::avx2_backend();
+}
+#else
+constexpr bool kHasX86Kernels = false;
+const kernels::Backend* avx2() {
+  return nullptr;
+}
+#endif
+
+Status lacks(const char* isa) {
+  return error(Code::unsupported, "isa ", isa, ": ",
+               kHasX86Kernels ? "this processor has not all the instructions that its kernels use"
+                              : "this build has no kernels for it");
+}
+
+}  // namespace
 
 Result<const kernels::Backend*> choose_backend(Isa isa) {
   switch (isa) {
     case Isa::automatic:
+      return kernels::has_avx2() ? avx2() : kernels::generic_backend();
     case Isa::generic:
       return kernels::generic_backend();
     case Isa::reference:
@@ -12,10 +36,10 @@ Result<const kernels::Backend*> choose_backend(Isa isa) {
     case Isa::reference_f64:
       return kernels::reference_f64_backend();
     case Isa::avx2:
+      if (!kernels::has_avx2()) return lacks("avx2");
+      return avx2();
     case Isa::avx512:
-      return error(Code::unsupported, "isa ", isa == Isa::avx2 ? "avx2" : "avx512",
-                   ": kernels for it are not part of this build; it has generic, reference and "
-                   "reference_f64");
+      return error(Code::unsupported, "isa avx512: this build has no kernels for it");
   }
   return error(Code::invalid_argument, "isa is ", static_cast<int32_t>(isa),
                ", allowed are the MM2_ISA_* values");

@@ -42,7 +42,7 @@ std::vector<float> run_generic(const ModelShape& s, const Cache& cache, const st
   std::vector<float> y(q.size());
   const AttentionArgs<float> args{&s,          q.data(),  &row, 1,        n_tokens,
                                   activations, &cache.kv, 0,    y.data(), scratch.get()};
-  generic_backend()->ops->attention(Workers(n_workers).get(), &args);
+  tested_backend()->ops->attention(Workers(n_workers).get(), &args);
   return y;
 }
 
@@ -84,7 +84,7 @@ TEST_CASE("attention: within its roundings of FP64, with NaN in every unused pla
            {std::array{0, 1}, std::array{62, 1}, std::array{63, 1}, std::array{64, 1},
             std::array{50, 40}, std::array{0, 130}, std::array{600, 2}}) {
         const int32_t length = first + n_tokens;
-        const Cache a(*generic_backend(), s, numbers.cache, 128, 5);
+        const Cache a(*tested_backend(), s, numbers.cache, 128, 5);
         const Cache b(*reference_backend(), s, numbers.cache, 128, 5);
         fill(random, s, length, a, b);
         const auto q = random.vector(int64_t{n_tokens} * n_heads * head_dim);
@@ -111,7 +111,7 @@ TEST_CASE("attention: a token's bits do not depend on its neighbours, nor on wor
   constexpr int32_t kLength = 1200;  // three times 512
   for (const Numbers numbers : kNumbers) {
     const ModelShape s = shape_of(6, 2, 10);
-    const Cache a(*generic_backend(), s, numbers.cache, 64, 19);
+    const Cache a(*tested_backend(), s, numbers.cache, 64, 19);
     const Cache b(*reference_backend(), s, numbers.cache, 64, 19);
     fill(random, s, kLength, a, b);
     const int32_t width = s.n_heads * s.head_dim;
@@ -134,7 +134,7 @@ TEST_CASE("attention: NaN in one sequence does not reach another of the same ste
   Random random(3);
   const ModelShape s = shape_of(4, 2, 8);
   for (const int32_t number : {kF32, kBF16, kE4M3}) {
-    const Cache a(*generic_backend(), s, number, 64, 2), b(*reference_backend(), s, number, 64, 2);
+    const Cache a(*tested_backend(), s, number, 64, 2), b(*reference_backend(), s, number, 64, 2);
     fill(random, s, 10, a, b);  // positions of block_size 64: the first block of the list
     const int32_t other_block = a.blocks[1];
     const int32_t width = s.n_heads * s.head_dim;
@@ -144,7 +144,7 @@ TEST_CASE("attention: NaN in one sequence does not reach another of the same ste
     std::vector<float> y(q.size());
     const AttentionArgs<float> args{&s,    q.data(), rows, 2,        2,
                                     kBF16, &a.kv,    0,    y.data(), scratch.get()};
-    generic_backend()->ops->attention(Workers(1).get(), &args);
+    tested_backend()->ops->attention(Workers(1).get(), &args);
     for (int32_t i = 0; i < width; ++i) {
       CHECK(std::isfinite(y[static_cast<size_t>(i)]));
       CHECK(std::isnan(y[static_cast<size_t>(width + i)]));

@@ -57,7 +57,7 @@ std::vector<float> run_generic(const Layer& layer, const Input& in, int32_t firs
                                 activations,
                                 h.data(),
                                 scratch.get()};
-  generic_backend()->ops->experts(Workers(n_workers).get(), &args);
+  tested_backend()->ops->experts(Workers(n_workers).get(), &args);
   return h;
 }
 

@@ -1,5 +1,5 @@
-#include "kernels/cpu/common/attention.h"
 #include "kernels/cpu/common/math.h"
+#include "kernels/cpu/common/attention.h"
 
 #include "kernels/cpu/common/math_f64.h"
 #include "kernels/support.h"

@@ -12,7 +12,7 @@ MatrixRows plain_rows(int32_t number, int64_t n_out, int64_t n_in, const char* c
 
 TEST_CASE("pack: rows packed in pieces give the bytes of the whole, padding included") {
   Random random(1);
-  const Backend& backend = *generic_backend();
+  const Backend& backend = *tested_backend();
   for (const int64_t n_in : {1, 2, 63, 96, 160}) {
     for (const int64_t n_out : {1, 64, 65, 200}) {
       for (const NamedFormat& named : all_formats(n_out, n_in)) {
@@ -27,8 +27,8 @@ TEST_CASE("pack: rows packed in pieces give the bytes of the whole, padding incl
         std::vector<float> scales(static_cast<size_t>(n_out * patches), 0.5f);
         const std::vector<uint8_t> zeros(scales.size(), 7);
         const std::vector<int32_t> order(static_cast<size_t>(n_in), 0);
-        const MatrixRows all{f,  n_out, n_in, 0, n_out, codes.data(), scales.data(), zeros.data(),
-                             order.data()};
+        const MatrixRows all{
+            f, n_out, n_in, 0, n_out, codes.data(), scales.data(), zeros.data(), order.data()};
         backend.pack(&all, whole.get());
         for (int64_t row = n_out / 64 * 64; row >= 0; row -= 64) {
           MatrixRows some = all;
@@ -52,7 +52,7 @@ TEST_CASE("pack: codes may lie at any address") {
   const auto codes = encode(values, kBF16);
   std::vector<char> shifted(codes.size() + 1);
   std::copy(codes.begin(), codes.end(), shifted.begin() + 1);
-  const Backend& backend = *generic_backend();
+  const Backend& backend = *tested_backend();
   const Format format = plain(kBF16);
   const int64_t bytes = backend.packed_bytes(&format, 3, 5);
   const Memory a(bytes), b(bytes);
@@ -64,7 +64,7 @@ TEST_CASE("pack: codes may lie at any address") {
 }
 
 TEST_CASE("pack: what a backend cannot hold is -1 bytes") {
-  for (const Backend* backend : {generic_backend(), reference_backend(), reference_f64_backend()}) {
+  for (const Backend* backend : {tested_backend(), reference_backend(), reference_f64_backend()}) {
     INFO(backend->name);
     const auto bytes = [&](const Format& f, int64_t n_out, int64_t n_in) {
       return backend->packed_bytes(&f, n_out, n_in);
@@ -85,7 +85,7 @@ TEST_CASE("pack: what a backend cannot hold is -1 bytes") {
 
 TEST_CASE("pack: a record has the bytes of its codes, scales and zeros") {
   const auto bits_each = [](const Format& f) {
-    return 8.0 * static_cast<double>(generic_backend()->packed_bytes(&f, 1536, 3072)) /
+    return 8.0 * static_cast<double>(tested_backend()->packed_bytes(&f, 1536, 3072)) /
            (1536.0 * 3072.0);
   };
   CHECK(bits_each({kInteger, kF16, 4, 0, 0, 1, 128}) == 4 + 16 / 128.0);

@@ -33,7 +33,7 @@ Result run(const Backend& backend, const Layer& layer, const std::vector<float>&
   for (int32_t t = 0; t < n; ++t) positions.push_back(first_position + t);
   std::vector<float> rope(static_cast<size_t>(n * s.rotary_dim));
   const RopeTableArgs<float> table{positions.data(), n, s.rotary_dim, s.rope_theta, rope.data()};
-  generic_backend()->ops->rope_table(workers.get(), &table);
+  tested_backend()->ops->rope_table(workers.get(), &table);
   Result r{std::vector<float>(static_cast<size_t>(n * s.n_heads * s.head_dim)),
            std::vector<float>(static_cast<size_t>(n * 2 * s.n_kv_heads * s.head_dim))};
   const StepRow row = cache.row(0, n, first_position);
@@ -67,7 +67,7 @@ std::vector<float> attend(const ModelShape& s, const std::vector<float>& q, cons
   std::vector<float> y(q.size());
   const AttentionArgs<float> args{&s,    q.data(),  &row, 1,        n,
                                   kBF16, &cache.kv, 0,    y.data(), scratch.get()};
-  generic_backend()->ops->attention(Workers(2).get(), &args);
+  tested_backend()->ops->attention(Workers(2).get(), &args);
   return y;
 }
 
@@ -85,9 +85,9 @@ TEST_CASE("qkv: equal to the reference but for the order of the squares") {
     for (const int32_t activations : {kF32, kBF16}) {
       const Layer layer(random, odd_shape(), number);
       const auto x = random.vector(9 * layer.s.hidden);
-      const Cache a(*generic_backend(), layer.s, kF32, 64, 2);
+      const Cache a(*tested_backend(), layer.s, kF32, 64, 2);
       const Cache b(*reference_backend(), layer.s, kF32, 64, 2);
-      const Result got = run(*generic_backend(), layer, x, a, 60, activations, 2);
+      const Result got = run(*tested_backend(), layer, x, a, 60, activations, 2);
       const Result want = run(*reference_backend(), layer, x, b, 60, activations, 1);
       // The products have the same bits, so only the sum of squares can differ: width roundings
       // at most, halved by the root, and those of norm and rotation after it.
@@ -110,7 +110,7 @@ TEST_CASE("qkv: the cache holds what kv_work holds, in the cache's format, and n
   const Layer layer(random, odd_shape(), kBF16);
   const ModelShape& s = layer.s;
   const auto x = random.vector(9 * s.hidden);
-  for (const Backend* backend : {generic_backend(), reference_backend()}) {
+  for (const Backend* backend : {tested_backend(), reference_backend()}) {
     for (const int32_t number : {kF32, kBF16, kE4M3}) {
       const Cache cache(*backend, s, number, 64, 2);
       const Result r = run(*backend, layer, x, cache, 60, kBF16, 1);
@@ -146,12 +146,12 @@ TEST_CASE("qkv and attention: a prompt in one piece, in chunks and token by toke
     const auto x = random.vector(kLength * s.hidden);
     std::vector<std::vector<float>> results;
     for (const int32_t chunk : {kLength, 1, 7, 64, 65}) {
-      const Cache cache(*generic_backend(), s, number, 64, 3);
+      const Cache cache(*tested_backend(), s, number, 64, 3);
       std::vector<float> all;
       for (int32_t at = 0; at < kLength; at += chunk) {
         const int32_t n = std::min(chunk, kLength - at);
         const std::vector<float> part(x.begin() + at * s.hidden, x.begin() + (at + n) * s.hidden);
-        const Result r = run(*generic_backend(), layer, part, cache, at, kBF16, 1 + chunk % 3);
+        const Result r = run(*tested_backend(), layer, part, cache, at, kBF16, 1 + chunk % 3);
         const auto y = attend(s, r.q, cache, at);
         all.insert(all.end(), y.begin(), y.end());
       }

@@ -10,7 +10,7 @@ std::vector<float> run(const std::vector<float>& x, const std::vector<float>& we
   std::vector<float> y(x.size());
   const RmsNormArgs<float> args{
       x.data(), weight.data(), 1e-6f, n_rows, static_cast<int32_t>(weight.size()), y.data()};
-  generic_backend()->ops->rms_norm(workers.get(), &args);
+  tested_backend()->ops->rms_norm(workers.get(), &args);
   return y;
 }
 
@@ -50,6 +50,6 @@ TEST_CASE("rms_norm: a row's bits are its own, whatever runs beside it, in place
     CHECK(same_bits(run(row, weight, 1, 1), want));
   }
   const RmsNormArgs<float> args{x.data(), weight.data(), 1e-6f, 20, width, x.data()};
-  generic_backend()->ops->rms_norm(Workers(2).get(), &args);
+  tested_backend()->ops->rms_norm(Workers(2).get(), &args);
   CHECK(same_bits(x, all));
 }

@@ -10,7 +10,7 @@ TEST_CASE("rope_table: generic equals the reference in FP64, rounded, up to posi
     std::vector<double> exact(table.size());
     const RopeTableArgs<float> args{positions.data(), n, rotary_dim, 5e6, table.data()};
     const RopeTableArgs<double> wide{positions.data(), n, rotary_dim, 5e6, exact.data()};
-    generic_backend()->ops->rope_table(Workers(2).get(), &args);
+    tested_backend()->ops->rope_table(Workers(2).get(), &args);
     ref::rope_table(nullptr, &wide);
     for (size_t i = 0; i < table.size(); ++i) {
       // Rounding to float, and the last bits of angles up to 2e5 in FP64.

@@ -34,7 +34,7 @@ Routed route_logits(const Backend& backend, const std::vector<float>& logits,
   return run(backend, s, gate, bias, {1.0f});
 }
 
-const std::vector<const Backend*> kBackends = {reference_backend(), generic_backend()};
+const std::vector<const Backend*> kBackends = {reference_backend(), tested_backend()};
 
 }  // namespace
 
@@ -86,7 +86,7 @@ TEST_CASE("router: generic and reference select alike, weights differ by roundin
   const auto bias = random.vector(s.n_experts, 0.1f);
   const auto x = random.vector(130 * s.hidden);
   const Routed a = run(*reference_backend(), s, gate, bias, x);
-  const Routed b = run(*generic_backend(), s, gate, bias, x, 2);
+  const Routed b = run(*tested_backend(), s, gate, bias, x, 2);
   // The logits have the same bits; only exp differs, by 2e-7 of itself. A selection can turn on
   // that where two scores are as close; here none are.
   CHECK(a.ids == b.ids);
@@ -101,10 +101,10 @@ TEST_CASE("router: a token's bits do not depend on the others, nor on workers") 
   const Weights gate(random, s.n_experts, s.hidden, kF32, 0.3f);
   const auto bias = random.vector(s.n_experts, 0.1f);
   const auto x = random.vector(40 * s.hidden);
-  const Routed all = run(*generic_backend(), s, gate, bias, x, 3);
+  const Routed all = run(*tested_backend(), s, gate, bias, x, 3);
   for (int32_t t = 0; t < 40; ++t) {
     const auto from = x.begin() + t * s.hidden;
-    const Routed one = run(*generic_backend(), s, gate, bias, {from, from + s.hidden});
+    const Routed one = run(*tested_backend(), s, gate, bias, {from, from + s.hidden});
     for (int32_t i = 0; i < s.top_k; ++i) {
       const auto at = static_cast<size_t>(t * s.top_k + i);
       CHECK(one.ids[static_cast<size_t>(i)] == all.ids[at]);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/api/backend.h"
+#include "kernels/api/cpu_features.h"
 #include "kernels/api/format.h"
 #include "kernels/api/numbers.h"
 #include "kernels/ref/ref.h"
@@ -20,6 +21,15 @@
 namespace support {
 
 using namespace mm2::kernels;
+
+/// The backend that this program tests, where the machine can run it; otherwise the generic one, which
+/// has programs of its own.
+inline const Backend* tested_backend() {
+#if defined(MM2_TEST_AVX2)
+  if (has_avx2()) return avx2_backend();
+#endif
+  return generic_backend();
+}
 
 constexpr double kEps = 0x1p-24;  // half the distance of two floats just above 1
 
@@ -253,7 +263,7 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
 
 /// Scratch of the generic operations.
 inline Memory scratch_for(const ModelShape& s, int32_t max_tokens, int32_t n_workers) {
-  return Memory(generic_backend()->ops->scratch_bytes(&s, max_tokens, n_workers));
+  return Memory(tested_backend()->ops->scratch_bytes(&s, max_tokens, n_workers));
 }
 
 /// A small model with sizes that fit no block.

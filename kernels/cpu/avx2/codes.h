@@ -1,0 +1,191 @@
+// How each kind of packed codes becomes floats, 8 rows at a time. A policy has
+//   kCols                columns of one step
+//   kStepBytes           bytes of a step of 64 rows
+//   numbers(step, v, w)  rows 8 v .. 8 v + 7 of a step: w[k] for each column, to be added in the
+//                        order 1 0 3 2 5 4 ...
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/cpu/layout/weights.h"
+
+namespace mm2::kernels::avx2 {
+namespace {
+
+inline __m256i load256(const void* at) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(at));
+}
+
+struct Bf16Codes {
+  static constexpr int kCols = 2;
+  static constexpr int64_t kStepBytes = 256;
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i c = load256(step + 32 * v);
+    w[0] = _mm256_castsi256_ps(_mm256_slli_epi32(c, 16));
+    w[1] = _mm256_castsi256_ps(_mm256_and_si256(c, _mm256_set1_epi32(int(0xFFFF0000))));
+  }
+};
+
+struct F16Codes {
+  static constexpr int kCols = 2;
+  static constexpr int64_t kStepBytes = 256;
+  // Words of 8 dwords in a row, low halves first.
+  static __m256 widen(__m256i words) {
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0xD8);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+  }
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i c = load256(step + 32 * v);
+    w[0] = widen(_mm256_and_si256(c, _mm256_set1_epi32(0xFFFF)));
+    w[1] = widen(_mm256_srli_epi32(c, 16));
+  }
+};
+
+struct F32Codes {
+  static constexpr int kCols = 2;
+  static constexpr int64_t kStepBytes = 512;
+  void numbers(const char* step, int v, __m256* w) const {
+    const float* at = reinterpret_cast<const float*>(step) + 8 * v;
+    w[0] = _mm256_loadu_ps(at);
+    w[1] = _mm256_loadu_ps(at + layout::kBlockRows);
+  }
+};
+
+/// Unsigned 4 bits less `middle`: a nibble in the mantissa of a power of two whose last bit is the
+/// nibble's lowest, so that no shift is needed, less that power.
+struct Int4Codes {
+  static constexpr int kCols = 8;
+  static constexpr int64_t kStepBytes = 256;
+  float middle;
+
+  template <int t>
+  __m256 nibble(__m256i word) const {
+    constexpr int kExponent = 0x4B000000 - (4 * t << 23);  // 2^(23 - 4 t)
+    const __m256i bits = _mm256_and_si256(word, _mm256_set1_epi32(15 << (4 * t)));
+    const __m256 shifted = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(kExponent)));
+    return _mm256_sub_ps(shifted,
+                         _mm256_set1_ps(static_cast<float>(int64_t{1} << (23 - 4 * t)) + middle));
+  }
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i low = load256(step + 32 * v);
+    const __m256i high = _mm256_srli_epi32(low, 16);
+    w[0] = nibble<0>(low), w[2] = nibble<1>(low), w[4] = nibble<2>(low), w[6] = nibble<3>(low);
+    w[1] = nibble<0>(high), w[3] = nibble<1>(high), w[5] = nibble<2>(high), w[7] = nibble<3>(high);
+  }
+};
+
+/// The sizes of E2M1 by the low three bits of each index.
+inline __m256 e2m1_sizes(__m256i index) {
+  const __m256 sizes = _mm256_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f);
+  return _mm256_permutevar8x32_ps(sizes, index);
+}
+
+/// Size at bit `at` of each word, sign at bit `sign`.
+template <int at, int sign>
+__m256 e2m1(__m256i word) {
+  const __m256i signs =
+      _mm256_and_si256(_mm256_slli_epi32(word, 31 - sign), _mm256_set1_epi32(int(0x80000000)));
+  return _mm256_xor_ps(e2m1_sizes(_mm256_srli_epi32(word, at)), _mm256_castsi256_ps(signs));
+}
+
+struct Mxfp4Codes {
+  static constexpr int kCols = 8;
+  static constexpr int64_t kStepBytes = 256;
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i c = load256(step + 32 * v);
+    w[0] = e2m1<0, 3>(c), w[2] = e2m1<4, 7>(c), w[4] = e2m1<8, 11>(c), w[6] = e2m1<12, 15>(c);
+    w[1] = e2m1<16, 19>(c), w[3] = e2m1<20, 23>(c), w[5] = e2m1<24, 27>(c);
+    w[7] = e2m1<28, 31>(c);
+  }
+};
+
+/// Sizes and signs as layout/weights.h turns them, times the rows' scales; a record is one step.
+struct RingCodes {
+  static constexpr int kCols = 16;
+  static constexpr int64_t kStepBytes = 576;
+  static void half(const char* codes, __m256 scale, int v, __m256* w) {
+    const __m256i c = load256(codes + 32 * v);
+    w[0] = e2m1<0, 15>(c), w[2] = e2m1<4, 3>(c), w[4] = e2m1<8, 7>(c), w[6] = e2m1<12, 11>(c);
+    w[1] = e2m1<16, 31>(c), w[3] = e2m1<20, 19>(c), w[5] = e2m1<24, 23>(c);
+    w[7] = e2m1<28, 27>(c);
+    for (int k = 0; k < 8; ++k) w[k] = _mm256_mul_ps(w[k], scale);
+  }
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i code =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(step + 512 + 8 * v)));
+    const __m256i exponent = _mm256_sub_epi32(_mm256_set1_epi32(135), _mm256_srli_epi32(code, 3));
+    const __m256i mantissa = _mm256_and_si256(code, _mm256_set1_epi32(7));
+    const __m256 scale = _mm256_castsi256_ps(
+        _mm256_or_si256(_mm256_slli_epi32(exponent, 23), _mm256_slli_epi32(mantissa, 20)));
+    half(step, scale, v, w);
+    half(step + 256, scale, v, w + 8);
+  }
+};
+
+struct Int8Codes {
+  static constexpr int kCols = 4;
+  static constexpr int64_t kStepBytes = 256;
+  float middle;
+
+  void pair(__m256i words, __m256* w) const {
+    const __m256 m = _mm256_set1_ps(middle);
+    const __m256i even = _mm256_and_si256(words, _mm256_set1_epi32(0xFF));
+    const __m256i odd = _mm256_srli_epi32(words, 8);
+    w[0] = _mm256_sub_ps(_mm256_cvtepi32_ps(even), m);
+    w[1] = _mm256_sub_ps(_mm256_cvtepi32_ps(odd), m);
+  }
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i c = load256(step + 32 * v), zero = _mm256_setzero_si256();
+    pair(_mm256_unpacklo_epi16(c, zero), w);
+    pair(_mm256_unpackhi_epi16(c, zero), w + 2);
+  }
+};
+
+/// With its bits in place an E4M3 is 2^-120 of the float, but for codes without an exponent (0 and
+/// subnormal ones), which would be subnormal there and slow. They are rare among trained weights.
+struct Fp8Codes {
+  static constexpr int kCols = 4;
+  static constexpr int64_t kStepBytes = 256;
+
+  /// Whether every code of a step has an exponent.
+  static bool all_normal(const char* step) {
+    const __m256i exponent = _mm256_set1_epi8(0x78);
+    __m256i least = exponent;
+    for (int v = 0; v < 8; ++v) {
+      least = _mm256_min_epu8(least, _mm256_and_si256(load256(step + 32 * v), exponent));
+    }
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(least, _mm256_setzero_si256())) == 0;
+  }
+  /// 2^-120 of the numbers of a step that is all normal.
+  static void normal_numbers(const char* step, int v, __m256* w) {
+    const __m256i c = load256(step + 32 * v), zero = _mm256_setzero_si256();
+    const __m256i first = _mm256_unpacklo_epi8(zero, c), second = _mm256_unpackhi_epi8(zero, c);
+    w[0] = top_byte(_mm256_slli_epi32(first, 16)), w[1] = top_byte(first);
+    w[2] = top_byte(_mm256_slli_epi32(second, 16)), w[3] = top_byte(second);
+  }
+  void numbers(const char* step, int v, __m256* w) const {
+    const __m256i c = load256(step + 32 * v), zero = _mm256_setzero_si256();
+    const __m256i first = _mm256_unpacklo_epi8(zero, c), second = _mm256_unpackhi_epi8(zero, c);
+    w[0] = any_number(_mm256_slli_epi32(first, 16)), w[1] = any_number(first);
+    w[2] = any_number(_mm256_slli_epi32(second, 16)), w[3] = any_number(second);
+  }
+
+ private:
+  static __m256 top_byte(__m256i dwords) {
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(_mm256_srai_epi32(dwords, 4), _mm256_set1_epi32(int(0x87F00000))));
+  }
+  // With 120 added to the exponent; without one the size n = 2^-7 (1 + m / 8) stands for
+  // 2^-9 m = 2 n - 2^-6, which is the smaller of the two just then.
+  static __m256 any_number(__m256i dwords) {
+    const __m256i bias = _mm256_set1_epi32(120 << 23);
+    const __m256 n =
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(top_byte(dwords)), bias));
+    const __m256 sign = _mm256_set1_ps(-0.0f), size = _mm256_andnot_ps(sign, n);
+    const __m256 lower = _mm256_sub_ps(_mm256_add_ps(size, size), _mm256_set1_ps(0x1p-6f));
+    return _mm256_or_ps(_mm256_min_ps(size, lower), _mm256_and_ps(sign, n));
+  }
+};
+
+}  // namespace
+}  // namespace mm2::kernels::avx2

@@ -1,0 +1,19 @@
+#include "kernels/cpu/common/experts.h"
+
+#include "kernels/cpu/avx2/avx2.h"
+#include "kernels/cpu/avx2/product.h"
+
+namespace mm2::kernels::avx2 {
+namespace {
+
+struct Isa {
+  static constexpr auto block_product = avx2::block_product;
+};
+
+}  // namespace
+
+void experts(const Executor* run, const ExpertsArgs<float>* a) {
+  common::experts<Isa>(run, a);
+}
+
+}  // namespace mm2::kernels::avx2

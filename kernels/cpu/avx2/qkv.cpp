@@ -1,0 +1,19 @@
+#include "kernels/cpu/common/qkv.h"
+
+#include "kernels/cpu/avx2/avx2.h"
+#include "kernels/cpu/avx2/product.h"
+
+namespace mm2::kernels::avx2 {
+namespace {
+
+struct Isa {
+  static constexpr auto block_product = avx2::block_product;
+};
+
+}  // namespace
+
+void qkv(const Executor* run, const QkvArgs<float>* a) {
+  common::qkv<Isa>(run, a);
+}
+
+}  // namespace mm2::kernels::avx2
