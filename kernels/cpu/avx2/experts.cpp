@@ -6,8 +6,8 @@
 namespace mm2::kernels::avx2 {
 namespace {
 
-struct Isa {
-  static constexpr auto block_product = avx2::block_product;
+struct Isa : common::FloatRows {
+  static constexpr auto product = avx2::product;
 };
 
 }  // namespace

@@ -248,8 +248,8 @@ void many_tokens(const Place& place, const Codes& codes, const float* const* x, 
 }
 
 template <bool exact, typename Codes>
-void product(const Place& place, const Codes& codes, const float* const* x, int32_t n_tokens,
-             float* sums) {
+void multiply(const Place& place, const Codes& codes, const float* const* x, int32_t n_tokens,
+              float* sums) {
   if (n_tokens == 1) {
     one_token<exact>(place, codes, x[0], sums);
   } else {
@@ -261,33 +261,33 @@ template <bool exact>
 void product_of(const Place& place, const float* const* x, int32_t n, float* sums) {
   const Format& f = place.w.format;
   const bool zeros = f.zeros != 0;
-  if (f.scheme == kFp8) return product<exact>(place, Fp8Codes{}, x, n, sums);
-  if (f.scheme == kFp4 && f.number == kE4M3) return product<exact>(place, RingCodes{}, x, n, sums);
-  if (f.scheme == kFp4) return product<exact>(place, Mxfp4Codes{}, x, n, sums);
+  if (f.scheme == kFp8) return multiply<exact>(place, Fp8Codes{}, x, n, sums);
+  if (f.scheme == kFp4 && f.number == kE4M3) return multiply<exact>(place, RingCodes{}, x, n, sums);
+  if (f.scheme == kFp4) return multiply<exact>(place, Mxfp4Codes{}, x, n, sums);
   if (f.scheme == kInteger && f.bits == 4) {
-    return product<exact>(place, Int4Codes{zeros ? 0.0f : 8.0f}, x, n, sums);
+    return multiply<exact>(place, Int4Codes{zeros ? 0.0f : 8.0f}, x, n, sums);
   }
   if (f.scheme == kInteger) {
-    return product<exact>(place, Int8Codes{zeros ? 0.0f : 128.0f}, x, n, sums);
+    return multiply<exact>(place, Int8Codes{zeros ? 0.0f : 128.0f}, x, n, sums);
   }
-  if (f.number == kBF16) return product<exact>(place, Bf16Codes{}, x, n, sums);
-  if (f.number == kF16) return product<exact>(place, F16Codes{}, x, n, sums);
-  return product<false>(place, F32Codes{}, x, n, sums);
+  if (f.number == kBF16) return multiply<exact>(place, Bf16Codes{}, x, n, sums);
+  if (f.number == kF16) return multiply<exact>(place, F16Codes{}, x, n, sums);
+  return multiply<false>(place, F32Codes{}, x, n, sums);
 }
 
 }  // namespace
 
-void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                   bool exact, float* sums) {
+void product(const Matrix& w, int64_t block, const common::Prepared& x, int32_t activations,
+             float* sums) {
   const Place place(w, block);
-  if (exact) {
-    product_of<true>(place, x, n_tokens, sums);
+  if (activations == kBF16) {
+    product_of<true>(place, x.rows, x.n, sums);
   } else {
-    product_of<false>(place, x, n_tokens, sums);
+    product_of<false>(place, x.rows, x.n, sums);
   }
   const float s = w.output_scale;
   if (s == 1.0f) return;
-  for (int64_t i = 0; i < n_tokens * kBlockRows; ++i) {
+  for (int64_t i = 0; i < x.n * kBlockRows; ++i) {
     sums[i] = w.output_divides != 0 ? sums[i] / s : sums[i] * s;
   }
 }

@@ -3,11 +3,13 @@
 // n_in up to a whole sum group are 0.
 //
 // The operations of this folder are templates over an Isa, a type of an unnamed namespace in each
-// backend, so that no two backends share compiled code. Its one function is
-//   block_product(w, block, x, n_tokens, exact, sums)
-//     sums[t, i] = sum over k of w[64 block + i, k] * x[t][k], t < n_tokens <= kTokenGroup, in the
-//     order of kernels/api/ops.h; x[t] is in the order of the packed columns; sums [n_tokens, 64],
-//     64-byte aligned; exact: the products of x with numbers of 16 bits need no rounding
+// backend, so that no two backends share compiled code. Its functions are
+//   prepare(w, x, n, activations, room, prepared)
+//     makes what product reads of n <= kTokenGroup rows of activations, for any number of blocks;
+//     room: room_bytes(w.n_in) of the worker's own, null where w is plain F32
+//   product(w, block, prepared, activations, sums)
+//     sums[t, i] = sum over k of w[64 block + i, k] * x[t][k] in the order of kernels/api/ops.h;
+//     sums [n, 64], 64-byte aligned
 #pragma once
 
 #include "kernels/api/ops.h"
@@ -57,34 +59,47 @@ static inline void enter_rows(const Executor* run, const float* x, int64_t n_tok
   }
 }
 
-/// Tokens whose activations are brought into a matrix's own order at a time.
-constexpr int32_t kRoomTokens = 8;
-/// Floats of one worker's room for matrices of up to n_in columns.
-static inline int64_t room_size(int64_t n_in) {
-  return kRoomTokens * activation_stride(n_in);
+/// Activations as Isa::product reads them.
+struct Prepared {
+  int32_t n;
+  const float* rows[kTokenGroup];  // in the order of the packed columns, zeros up to a sum group
+  const void* packed;              // whatever else the instruction set has made, in the room
+};
+
+static inline int64_t room_bytes(int64_t n_in) {
+  return kTokenGroup * activation_stride(n_in) * int64_t{sizeof(float)};
 }
 
-/// Isa::block_product for x in the order of the activations; room [room_size(w.n_in)] is the
-/// worker's own, null where w is never ordered.
-template <typename Isa>
-static inline void block_product(const Matrix& w, int64_t block, const float* const* x,
-                                 int32_t n_tokens, int32_t activations, float* room, float* sums) {
-  const bool exact = activations == kBF16;
+/// Rows in the order of the packed columns of w: x itself, or copies in the room.
+static inline void order_rows(const Matrix& w, const float* const* x, int32_t n, void* room,
+                              Prepared* prepared) {
+  prepared->n = n;
+  prepared->packed = nullptr;
   const int32_t* order = layout::order_of(w);
-  if (order == nullptr) return Isa::block_product(w, block, x, n_tokens, exact, sums);
-  const int64_t stride = activation_stride(w.n_in);
-  for (int32_t t0 = 0; t0 < n_tokens; t0 += kRoomTokens) {
-    const int32_t n = n_tokens - t0 < kRoomTokens ? n_tokens - t0 : kRoomTokens;
-    const float* rows[kRoomTokens];
-    for (int32_t t = 0; t < n; ++t) {
-      float* row = room + t * stride;
-      for (int64_t i = 0; i < w.n_in; ++i) row[i] = x[t0 + t][order[i]];
-      pad_row(row, w.n_in);
-      rows[t] = row;
-    }
-    Isa::block_product(w, block, rows, n, exact, sums + t0 * kBlockRows);
+  for (int32_t t = 0; t < n; ++t) {
+    prepared->rows[t] = x[t];
+    if (order == nullptr) continue;
+    float* row = static_cast<float*>(room) + t * activation_stride(w.n_in);
+    for (int64_t i = 0; i < w.n_in; ++i) row[i] = x[t][order[i]];
+    pad_row(row, w.n_in);
+    prepared->rows[t] = row;
   }
 }
+
+/// Whether what is prepared for one matrix will do for the other.
+static inline bool same_preparation(const Matrix& a, const Matrix& b) {
+  const Format &f = a.format, &g = b.format;
+  return f.ordered == 0 && g.ordered == 0 && f.scheme == g.scheme && f.number == g.number &&
+         f.bits == g.bits && f.zeros == g.zeros && f.patch_cols == g.patch_cols;
+}
+
+/// `prepare` of instruction sets that read rows of floats.
+struct FloatRows {
+  static void prepare(const Matrix& w, const float* const* x, int32_t n, int32_t /*activations*/,
+                      void* room, Prepared* prepared) {
+    order_rows(w, x, n, room, prepared);
+  }
+};
 
 /// Consecutive blocks for one task, so that a worker reads long runs: a few tasks for each worker.
 struct BlockRuns {

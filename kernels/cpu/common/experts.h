@@ -14,7 +14,7 @@ struct ExpertsScratch {
   int32_t* pairs;   // [n_pairs] indices into ids, by expert, then by token
   int32_t* first;   // [n_experts + 1] of each expert's pairs
   int32_t* active;  // [n_experts] experts with at least one pair
-  float* rooms;     // [n_workers, room]
+  char* rooms;      // [n_workers, room] bytes
   int64_t room;
   int64_t bytes;
 };
@@ -30,8 +30,8 @@ static inline ExpertsScratch cut_experts_scratch(const ModelShape& s, int64_t n_
   scratch.pairs = cut.take<int32_t>(pairs);
   scratch.first = cut.take<int32_t>(int64_t{s.n_experts} + 1);
   scratch.active = cut.take<int32_t>(s.n_experts);
-  scratch.room = room_size(s.hidden > s.intermediate ? s.hidden : s.intermediate);
-  scratch.rooms = cut.take<float>(n_workers * scratch.room);
+  scratch.room = room_bytes(s.hidden > s.intermediate ? s.hidden : s.intermediate);
+  scratch.rooms = cut.take<char>(n_workers * scratch.room);
   scratch.bytes = cut.bytes;
   return scratch;
 }
@@ -54,70 +54,91 @@ static inline int32_t sort_by_expert(const ExpertsArgs<float>& a, const ExpertsS
   return n_active;
 }
 
-// 64 rows of gate and up of one expert, for all its tokens.
+/// Blocks [from, end) of a matrix.
+struct Run {
+  int64_t from, end;
+};
+
+// silu(gate) * up of rows row0 .. row0 + 64 for n pairs from j on, as it enters the next product.
+static inline void join_gate_up(const ExpertsArgs<float>& a, const ExpertsScratch& scratch,
+                                int32_t j, int32_t n, int64_t row0, const float* gate,
+                                const float* up) {
+  const int64_t width = a.shape->intermediate;
+  const int64_t n_rows = width - row0 < kBlockRows ? width - row0 : kBlockRows;
+  for (int32_t t = 0; t < n; ++t, gate += kBlockRows, up += kBlockRows) {
+    float* to = scratch.inner + (j + t) * activation_stride(width) + row0;
+    for (int64_t i = 0; i < n_rows; ++i) to[i] = gate[i] * sigmoid_f32(gate[i]) * up[i];
+    if (a.activations == kBF16) {
+      for (int64_t i = 0; i < n_rows; ++i) to[i] = bf16_to_f32(f32_to_bf16(to[i]));
+    }
+    if (row0 + n_rows == width) pad_row(to - row0, width);
+  }
+}
+
+// Some blocks of gate and up of one expert, for all its tokens.
 template <typename Isa>
-static inline void gate_up_block(const ExpertsArgs<float>& a, const ExpertsScratch& scratch,
-                                 int32_t expert, int64_t block, float* room) {
+static inline void gate_up_blocks(const ExpertsArgs<float>& a, const ExpertsScratch& scratch,
+                                  int32_t expert, Run run, void* room) {
   alignas(64) float gate[kTokenGroup * kBlockRows];
   alignas(64) float up[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
+  Prepared prepared;
   const ModelShape& s = *a.shape;
   const ExpertWeights& w = a.experts[expert];
-  const int64_t row0 = block * kBlockRows;
-  const int64_t n_rows = s.intermediate - row0 < kBlockRows ? s.intermediate - row0 : kBlockRows;
   for (int32_t j = scratch.first[expert]; j < scratch.first[expert + 1]; j += kTokenGroup) {
     const int32_t n = group_size(scratch.first[expert + 1] - j);
     for (int32_t t = 0; t < n; ++t) {
       x[t] = scratch.entered + scratch.pairs[j + t] / s.top_k * activation_stride(s.hidden);
     }
-    block_product<Isa>(w.gate, block, x, n, a.activations, room, gate);
-    block_product<Isa>(w.up, block, x, n, a.activations, room, up);
-    for (int32_t t = 0; t < n; ++t) {
-      float* to = scratch.inner + (j + t) * activation_stride(s.intermediate) + row0;
-      const float* g = gate + t * kBlockRows;
-      const float* u = up + t * kBlockRows;
-      for (int64_t i = 0; i < n_rows; ++i) to[i] = g[i] * sigmoid_f32(g[i]) * u[i];
-      if (a.activations == kBF16) {
-        for (int64_t i = 0; i < n_rows; ++i) to[i] = bf16_to_f32(f32_to_bf16(to[i]));
-      }
-      if (row0 + n_rows == s.intermediate) pad_row(to - row0, s.intermediate);
+    const bool alike = same_preparation(w.gate, w.up);
+    if (alike) Isa::prepare(w.gate, x, n, a.activations, room, &prepared);
+    for (int64_t block = run.from; block < run.end; ++block) {
+      if (!alike) Isa::prepare(w.gate, x, n, a.activations, room, &prepared);
+      Isa::product(w.gate, block, prepared, a.activations, gate);
+      if (!alike) Isa::prepare(w.up, x, n, a.activations, room, &prepared);
+      Isa::product(w.up, block, prepared, a.activations, up);
+      join_gate_up(a, scratch, j, n, block * kBlockRows, gate, up);
     }
   }
 }
 
-// 64 rows of the output, over every expert.
+// Some blocks of the output: sums over every expert, ids ascending, then into h.
 template <typename Isa>
-static inline void down_block(const ExpertsArgs<float>& a, const ExpertsScratch& scratch,
-                              int32_t n_active, int64_t block, float* room) {
+static inline void down_blocks(const ExpertsArgs<float>& a, const ExpertsScratch& scratch,
+                               int32_t n_active, Run run, void* room) {
   alignas(64) float down[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
+  Prepared prepared;
   const ModelShape& s = *a.shape;
-  const int64_t row0 = block * kBlockRows;
-  const int64_t n_rows = s.hidden - row0 < kBlockRows ? s.hidden - row0 : kBlockRows;
   const int64_t stride = round_up(s.hidden, kBlockRows);
-  float* sums = scratch.sums + row0;
+  const int64_t first = run.from * kBlockRows, end = run.end * kBlockRows;
   for (int64_t t = 0; t < a.n_tokens; ++t) {
-    for (int64_t i = 0; i < kBlockRows; ++i) sums[t * stride + i] = 0.0f;
+    for (int64_t i = first; i < end; ++i) scratch.sums[t * stride + i] = 0.0f;
   }
   for (int32_t e = 0; e < n_active; ++e) {
     const int32_t expert = scratch.active[e];
+    const Matrix& w = a.experts[expert].down;
     for (int32_t j = scratch.first[expert]; j < scratch.first[expert + 1]; j += kTokenGroup) {
       const int32_t n = group_size(scratch.first[expert + 1] - j);
       for (int32_t t = 0; t < n; ++t) {
         x[t] = scratch.inner + (j + t) * activation_stride(s.intermediate);
       }
-      block_product<Isa>(a.experts[expert].down, block, x, n, a.activations, room, down);
-      for (int32_t t = 0; t < n; ++t) {
-        const int32_t pair = scratch.pairs[j + t];
-        float* sum = sums + pair / s.top_k * stride;
-        const float weight = a.weights[pair];
-        for (int64_t i = 0; i < kBlockRows; ++i) sum[i] += weight * down[t * kBlockRows + i];
+      Isa::prepare(w, x, n, a.activations, room, &prepared);
+      for (int64_t block = run.from; block < run.end; ++block) {
+        Isa::product(w, block, prepared, a.activations, down);
+        for (int32_t t = 0; t < n; ++t) {
+          const int32_t pair = scratch.pairs[j + t];
+          float* sum = scratch.sums + pair / s.top_k * stride + block * kBlockRows;
+          const float weight = a.weights[pair];
+          for (int64_t i = 0; i < kBlockRows; ++i) sum[i] += weight * down[t * kBlockRows + i];
+        }
       }
     }
   }
   for (int64_t t = 0; t < a.n_tokens; ++t) {
-    float* h = a.h + t * s.hidden + row0;
-    for (int64_t i = 0; i < n_rows; ++i) h[i] += sums[t * stride + i];
+    const float* sums = scratch.sums + t * stride;
+    float* h = a.h + t * s.hidden;
+    for (int64_t i = first; i < end && i < s.hidden; ++i) h[i] += sums[i];
   }
 }
 
@@ -136,16 +157,14 @@ static inline void experts(const Executor* run, const ExpertsArgs<float>* a) {
   run_tasks(run, n_active * parts, [&](int32_t task, int32_t worker) {
     const int64_t from = task % parts * per_task;
     const int64_t end = from + per_task < blocks ? from + per_task : blocks;
-    const int32_t expert = scratch.active[task / parts];
-    float* room = scratch.rooms + worker * scratch.room;
-    for (int64_t b = from; b < end; ++b) gate_up_block<Isa>(*a, scratch, expert, b, room);
+    gate_up_blocks<Isa>(*a, scratch, scratch.active[task / parts], {from, end},
+                        scratch.rooms + worker * scratch.room);
   });
 
   const BlockRuns runs(n_blocks(s.hidden), run->n_workers);
   run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t worker) {
-    for (int64_t b = runs.first(task); b < runs.end(task); ++b) {
-      down_block<Isa>(*a, scratch, n_active, b, scratch.rooms + worker * scratch.room);
-    }
+    down_blocks<Isa>(*a, scratch, n_active, {runs.first(task), runs.end(task)},
+                     scratch.rooms + worker * scratch.room);
   });
 }
 

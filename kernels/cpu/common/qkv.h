@@ -13,21 +13,46 @@ struct QkvTarget {
   int64_t stride;
 };
 
+/// The blocks of the three matrices in one list.
+struct QkvBlocks {
+  QkvTarget targets[3];
+  int64_t first[4];  // of each matrix in the list, and its end
+
+  explicit QkvBlocks(const QkvArgs<float>& a) {
+    const ModelShape& s = *a.shape;
+    const int64_t kv_width = int64_t{s.n_kv_heads} * s.head_dim;
+    targets[0] = {a.q, a.q_out, int64_t{s.n_heads} * s.head_dim};
+    targets[1] = {a.k, a.kv_work, 2 * kv_width};
+    targets[2] = {a.v, a.kv_work + kv_width, 2 * kv_width};
+    first[0] = 0;
+    for (int i = 0; i < 3; ++i) first[i + 1] = first[i] + n_blocks(targets[i].w->n_out);
+  }
+};
+
+// Blocks [from, end) of the list for n tokens from t0 on.
 template <typename Isa>
-static inline void project_block(const QkvArgs<float>& a, const QkvTarget& to, const float* entered,
-                                 int64_t block, float* room) {
+static inline void project_blocks(const QkvArgs<float>& a, const QkvBlocks& list,
+                                  const float* entered, int64_t t0, int32_t n, int64_t from,
+                                  int64_t end, void* room) {
   alignas(64) float sums[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
-  const int64_t row0 = block * kBlockRows;
-  const int64_t left = to.w->n_out - row0;
-  const size_t n_bytes = static_cast<size_t>(left < kBlockRows ? left : kBlockRows) * sizeof(float);
-  const int64_t stride = activation_stride(to.w->n_in);
-  for (int64_t t0 = 0; t0 < a.n_tokens; t0 += kTokenGroup) {
-    const int32_t n = group_size(a.n_tokens - t0);
-    for (int32_t t = 0; t < n; ++t) x[t] = entered + (t0 + t) * stride;
-    block_product<Isa>(*to.w, block, x, n, a.activations, room, sums);
-    for (int32_t t = 0; t < n; ++t) {
-      memcpy(to.y + (t0 + t) * to.stride + row0, sums + t * kBlockRows, n_bytes);
+  Prepared prepared;
+  for (int32_t t = 0; t < n; ++t) x[t] = entered + (t0 + t) * activation_stride(a.shape->hidden);
+  for (int which = 0; which < 3; ++which) {
+    const QkvTarget& to = list.targets[which];
+    const int64_t b0 = list.first[which];
+    const int64_t low = from > b0 ? from : b0;
+    const int64_t high = end < list.first[which + 1] ? end : list.first[which + 1];
+    if (low >= high) continue;
+    Isa::prepare(*to.w, x, n, a.activations, room, &prepared);
+    for (int64_t block = low - b0; block < high - b0; ++block) {
+      Isa::product(*to.w, block, prepared, a.activations, sums);
+      const int64_t row0 = block * kBlockRows;
+      const int64_t left = to.w->n_out - row0;
+      const size_t bytes = static_cast<size_t>(left < kBlockRows ? left : kBlockRows) * 4;
+      for (int32_t t = 0; t < n; ++t) {
+        memcpy(to.y + (t0 + t) * to.stride + row0, sums + t * kBlockRows, bytes);
+      }
     }
   }
 }
@@ -63,23 +88,17 @@ static inline void finish_token(const QkvArgs<float>& a, const StepRow& row, int
 template <typename Isa>
 static inline void qkv(const Executor* run, const QkvArgs<float>* a) {
   const ModelShape& s = *a->shape;
-  const int64_t room_floats = room_size(s.hidden);
-  float* rooms = static_cast<float*>(a->scratch);
-  float* entered = rooms + run->n_workers * room_floats;
+  const int64_t room = room_bytes(s.hidden);
+  char* rooms = static_cast<char*>(a->scratch);
+  float* entered = reinterpret_cast<float*>(rooms + run->n_workers * room);
   enter_rows(run, a->x, a->n_tokens, s.hidden, a->activations, entered);
 
-  // q, k, v: the blocks of the three matrices in one list.
-  const int64_t kv_width = int64_t{s.n_kv_heads} * s.head_dim;
-  const QkvTarget targets[] = {{a->q, a->q_out, int64_t{s.n_heads} * s.head_dim},
-                               {a->k, a->kv_work, 2 * kv_width},
-                               {a->v, a->kv_work + kv_width, 2 * kv_width}};
-  const int64_t in_q = n_blocks(a->q->n_out), in_k = n_blocks(a->k->n_out);
-  const BlockRuns runs(in_q + in_k + n_blocks(a->v->n_out), run->n_workers);
+  const QkvBlocks list(*a);
+  const BlockRuns runs(list.first[3], run->n_workers);
   run_tasks(run, runs.n_tasks, [&](int32_t task, int32_t worker) {
-    for (int64_t b = runs.first(task); b < runs.end(task); ++b) {
-      const int which = b < in_q ? 0 : b < in_q + in_k ? 1 : 2;
-      const int64_t first = which == 0 ? 0 : which == 1 ? in_q : in_q + in_k;
-      project_block<Isa>(*a, targets[which], entered, b - first, rooms + worker * room_floats);
+    for (int64_t t0 = 0; t0 < a->n_tokens; t0 += kTokenGroup) {
+      project_blocks<Isa>(*a, list, entered, t0, group_size(a->n_tokens - t0), runs.first(task),
+                          runs.end(task), rooms + worker * room);
     }
   });
 

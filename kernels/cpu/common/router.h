@@ -26,6 +26,7 @@ static inline void score_block(const RouterArgs<float>& a, const RouterScratch& 
                                int64_t block) {
   alignas(64) float sums[kTokenGroup * kBlockRows];
   const float* x[kTokenGroup];
+  Prepared prepared;
   const int64_t n_experts = a.shape->n_experts;
   const int64_t first = block * kBlockRows;
   const int64_t n_rows = n_experts - first < kBlockRows ? n_experts - first : kBlockRows;
@@ -34,7 +35,8 @@ static inline void score_block(const RouterArgs<float>& a, const RouterScratch& 
     for (int32_t t = 0; t < n; ++t) {
       x[t] = scratch.entered + (t0 + t) * activation_stride(a.shape->hidden);
     }
-    block_product<Isa>(*a.gate, block, x, n, kF32, nullptr, sums);
+    Isa::prepare(*a.gate, x, n, kF32, nullptr, &prepared);
+    Isa::product(*a.gate, block, prepared, kF32, sums);
     for (int32_t t = 0; t < n; ++t) {
       float* scores = scratch.scores + (t0 + t) * n_experts + first;
       for (int64_t i = 0; i < n_rows; ++i) scores[i] = sigmoid_f32(sums[t * kBlockRows + i]);

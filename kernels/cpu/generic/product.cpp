@@ -192,18 +192,19 @@ void tile_products(const float* values, int64_t value_stride, int64_t lanes, con
 
 }  // namespace
 
-void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                   bool /*exact*/, float* sums) {
+// Rounded products of numbers that need no rounding are the same, so activations change nothing.
+void product(const Matrix& w, int64_t block, const common::Prepared& x, int32_t /*activations*/,
+             float* sums) {
   if (!is_plain(w.format)) {
-    code_product(w, block, x, n_tokens, sums);
+    code_product(w, block, x.rows, x.n, sums);
   } else if (w.format.number == kBF16) {
-    plain_product<Bf16Codes>(w, block, x, n_tokens, sums);
+    plain_product<Bf16Codes>(w, block, x.rows, x.n, sums);
   } else if (w.format.number == kF16) {
-    plain_product<F16Codes>(w, block, x, n_tokens, sums);
+    plain_product<F16Codes>(w, block, x.rows, x.n, sums);
   } else {
-    plain_product<F32Codes>(w, block, x, n_tokens, sums);
+    plain_product<F32Codes>(w, block, x.rows, x.n, sums);
   }
-  scale_output(w, n_tokens * kBlockRows, sums);
+  scale_output(w, x.n * kBlockRows, sums);
 }
 
 void add_products(const float* values, int64_t value_stride, int64_t lanes, const float* factors,

@@ -13,10 +13,9 @@ using layout::blocks_of;
 using layout::kBlockRows;
 using layout::n_pairs;
 
-/// As kernels/cpu/common/activations.h says. Rounded products of numbers that need no rounding are
-/// the same, so `exact` changes nothing here.
-void block_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                   bool exact, float* sums);
+/// As kernels/cpu/common/activations.h says.
+void product(const Matrix& w, int64_t block, const common::Prepared& x, int32_t activations,
+             float* sums);
 
 /// Several chains side by side, the sums of attention too: for t < n <= kTile and each lane,
 /// sums[t][lane] += values[step][lane] * factors[step][t], steps ascending, each product rounded.

@@ -6,8 +6,8 @@
 namespace mm2::kernels::generic {
 namespace {
 
-struct Isa {
-  static constexpr auto block_product = generic::block_product;
+struct Isa : common::FloatRows {
+  static constexpr auto product = generic::product;
 };
 
 }  // namespace
