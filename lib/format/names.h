@@ -33,8 +33,8 @@ constexpr int kMaxLost = 4096;
 /// norms, attention, router and experts, final norm, lm_head.
 std::vector<WeightPlace> locate_all(const ModelConfig& config, const TensorSource& source);
 
-/// Tensors that a plain execution of the model passes over on purpose: rotary inv_freq, MTP
-/// modules, scales and biases of a quantised KV cache.
+/// Tensors that an execution of the model passes over on purpose: rotary inv_freq, MTP modules,
+/// scales of queries and biases of a quantised KV cache (its own scales: quant/kv_scales.h).
 bool is_ignored_name(const ModelConfig& config, std::string_view name);
 
 /// Suffixes under which some scheme stores the codes of a matrix: ".weight", ".qweight",

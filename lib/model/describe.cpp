@@ -1,6 +1,6 @@
 // Model::describe: what a host or a person wants to know about a loaded checkpoint, as JSON.
-#include "absl/strings/str_cat.h"
-#include "format/names.h"
+#include "model/describe.h"
+
 #include "model/model.h"
 
 namespace mm2 {
@@ -36,26 +36,26 @@ Json generation_json(const GenerationConfig& g) {
   return json;
 }
 
-// {"w1": {"BF16": 248}, ...}: how many weights of each role are stored as what.
-Json schemes_json(const Model& model) {
+}  // namespace
+
+Json count_schemes(const DescribedWeights& described) {
   Json json = Json::object();
-  for (const WeightPlace& place : locate_all(model.config(), model.checkpoint())) {
-    const TensorInfo* tensor = model.checkpoint().find(place.stem + (place.bare ? "" : ".weight"));
-    if (tensor == nullptr) continue;
+  for (size_t i = 0; i < described.size(); ++i) {
+    const auto [place, description] = described[i];
     Json& role = json[std::string(role_name(place.role))];
     if (role.is_null()) role = Json::object();
-    Json& count = role[std::string(dtype_name(tensor->dtype))];
+    Json& count = role[description.is_plain() ? std::string(dtype_name(description.dtype()))
+                                              : description.to_string()];
     count = count.is_null() ? 1 : count.get<int64_t>() + 1;
   }
   return json;
 }
 
-}  // namespace
-
 Json Model::describe() const {
   return {
       {"config", config_json(config_)},
-      {"schemes", schemes_json(*this)},
+      {"schemes", schemes_},
+      {"kv_scales", !kv_scales_.empty()},
       {"generation", generation_json(generation_)},
       {"backend", backend_->name},
       {"n_parameters", n_parameters_},

@@ -2,12 +2,15 @@
 
 #include <limits>
 
+#include "absl/container/flat_hash_set.h"
 #include "attention/attention_block.h"
 #include "format/names.h"
+#include "model/describe.h"
 #include "model/weight_loader.h"
 #include "model/weight_plan.h"
 #include "moe/moe_block.h"
 #include "quant/check.h"
+#include "quant/kv_scales.h"
 #include "quant/quant_config.h"
 
 namespace mm2 {
@@ -40,8 +43,15 @@ class ModelLoader {
     // Scales are checked where they are decoded, so that they are read once.
     MM2_ASSIGN_OR_RETURN(WeightCheck check,
                          check_weights(places, checkpoint, quant, {.scales = false}));
+    MM2_ASSIGN_OR_RETURN(KvScalePlaces kv, locate_kv_scales(checkpoint, config.n_layers));
+    MM2_ASSIGN_OR_RETURN(model_->kv_scales_, read_kv_scales(kv, checkpoint, config.n_kv_heads));
+    if (!kv.remark.empty()) check.remarks.push_back(kv.remark);
+    absl::flat_hash_set<std::string_view> of_kv;
+    for (const auto& tensors : {kv.k, kv.v}) {
+      for (const TensorInfo* tensor : tensors) of_kv.insert(tensor->name);
+    }
     for (const std::string_view name : check.unused) {
-      if (is_ignored_name(config, name)) continue;
+      if (is_ignored_name(config, name) || of_kv.contains(name)) continue;
       host_.log.write(LogLevel::warning, "model", "tensor ", std::string(name),
                       " belongs to no weight of the model and is passed over");
     }
@@ -51,6 +61,7 @@ class ModelLoader {
       }
     }
     described_ = DescribedWeights(std::move(places), std::move(check.descriptions));
+    model_->schemes_ = count_schemes(described_);
     return {};
   }
 

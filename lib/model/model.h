@@ -14,6 +14,7 @@
 #include "format/generation_config.h"
 #include "kernels/api/backend.h"
 #include "model/backends.h"
+#include "quant/kv_scales.h"
 #include "tensor/buffer.h"
 
 namespace mm2 {
@@ -60,6 +61,8 @@ class Model {
   const kernels::Backend& backend() const { return *backend_; }
   const kernels::ModelShape& shape() const { return shape_; }
   const kernels::ModelWeights& weights() const { return weights_; }
+  /// Of an FP8 cache, [n_layers, n_kv_heads]; empty where the checkpoint has none.
+  const KvScales& kv_scales() const { return kv_scales_; }
   bool has_weights() const { return has_weights_; }
   const WeightBytes& weight_bytes() const { return bytes_; }
   uint64_t n_parameters() const { return n_parameters_; }
@@ -90,7 +93,9 @@ class Model {
   kernels::ModelWeights weights_{};
   std::vector<kernels::LayerWeights> layers_;    // [n_layers]
   std::vector<kernels::ExpertWeights> experts_;  // [n_layers * n_experts]
-  Buffer memory_;                                // every packed or copied weight
+  KvScales kv_scales_;
+  Json schemes_;
+  Buffer memory_;  // every packed or copied weight
   bool has_weights_ = false;
   WeightBytes bytes_;
   uint64_t n_parameters_ = 0;

@@ -80,7 +80,7 @@ class Loader {
 
   Status run(Executor& executor) {
     const auto n_workers = static_cast<size_t>(executor.n_workers());
-    const size_t slice = round_up<size_t>(plan_.staging_bytes, Buffer::kAlignment);
+    const size_t slice = plan_.staging_bytes;
     MM2_ASSIGN_OR_RETURN(Buffer staging, Buffer::make(host_.allocator, slice * n_workers));
     const std::vector<Piece> pieces = cut(plan_);
     MM2_RETURN_IF_ERROR(report("", 0));
@@ -122,9 +122,6 @@ class Loader {
       widen(w.tensor->dtype, staging, n_values, wide);
       rows = reinterpret_cast<const std::byte*>(wide);
     }
-    if (w.slot.vector != nullptr) {
-      MM2_RETURN_IF_ERROR(check_vector(w, reinterpret_cast<const float*>(rows), n_values));
-    }
     if (w.packed) {
       const kernels::MatrixRows part{w.format,        w.place.n_rows(), w.place.n_cols(),
                                      piece.first_row, piece.n_rows,     rows,
@@ -151,19 +148,6 @@ class Loader {
       kernels::MatrixRows rows;
       MM2_RETURN_IF_ERROR(decode(m, source_, raw, row, n, decoded, rows, notes_));
       backend_.pack(&rows, memory_ + w.offset);
-    }
-    return {};
-  }
-
-  // Norms and the router's bias reach every token: one bad value would spoil all of them.
-  Status check_vector(const PlannedWeight& w, const float* values, int64_t n) const {
-    for (int64_t i = 0; i < n; ++i) {
-      if (std::isfinite(values[i])) continue;
-      return error(Code::format, file_and_name(source_, *w.tensor), ": [", i, "] is ",
-                   std::isnan(values[i]) ? "NaN"
-                   : values[i] > 0       ? "infinity"
-                                         : "-infinity",
-                   ", must be finite");
     }
     return {};
   }
@@ -202,6 +186,20 @@ class Loader {
   uint64_t done_ = 0;
 };
 
+// Norms and the router's bias reach every token: one bad value would spoil all of them.
+Status check_vector(const PlannedWeight& w, const TensorSource& source) {
+  const float* values = *w.slot.vector;
+  for (int64_t i = 0; i < w.place.n_cols(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    return error(Code::format, file_and_name(source, *w.tensor), ": [", i, "] is ",
+                 std::isnan(values[i]) ? "NaN"
+                 : values[i] > 0       ? "infinity"
+                                       : "-infinity",
+                 ", must be finite");
+  }
+  return {};
+}
+
 void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::byte* memory,
                float global_scale) {
   const std::byte* at = memory + w.offset;
@@ -226,7 +224,9 @@ Status load_weights(const WeightPlan& plan, const TensorSource& source,
   Loader loader(plan, source, backend, host, memory.data());
   MM2_RETURN_IF_ERROR(loader.run(executor));
   for (size_t i = 0; i < plan.weights.size(); ++i) {
-    fill_slot(plan.weights[i], source, memory.data(), loader.global_scales()[i]);
+    const PlannedWeight& w = plan.weights[i];
+    fill_slot(w, source, memory.data(), loader.global_scales()[i]);
+    if (w.slot.vector != nullptr) MM2_RETURN_IF_ERROR(check_vector(w, source));
   }
   return {};
 }

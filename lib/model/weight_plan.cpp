@@ -153,7 +153,8 @@ Status plan_weights(const DescribedWeights& described, const TensorSource& sourc
         const int64_t n = std::min(w.rows_per_job, w.place.n_rows() - row);
         plan.read_bytes += piece_read_bytes(w, row, n);
       }
-      plan.staging_bytes = std::max(plan.staging_bytes, staging_of(w));
+      plan.staging_bytes =
+          std::max(plan.staging_bytes, round_up<uint64_t>(staging_of(w), Buffer::kAlignment));
     }
     plan.weights.push_back(std::move(w));
   }

@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "format/names.h"
 #include "quant/coded_matrix.h"
+#include "quant/kv_scales.h"
 #include "tools/subject.h"
 #include "tools/tool_options.h"
 #include "tools/verbs.h"
@@ -33,6 +34,7 @@ class Inspection {
 
   void run() {
     for (const WeightPlace& place : locate_all(config_, source_)) add(place);
+    add_kv_scales();
     for (const TensorInfo& tensor : source_.tensors()) {
       if (used_.contains(&tensor)) continue;
       if (is_ignored_name(config_, tensor.name)) {
@@ -59,6 +61,12 @@ class Inspection {
                                {"weights", total.n_weights},
                                {"parameters", total.n_parameters},
                                {"bytes", total.n_bytes}});
+    }
+    if (!kv_.empty()) {
+      const TensorInfo& first = *kv_.k[0];
+      to["kv_scales"] = {{"layers", kv_.k.size()},
+                         {"dtype", std::string(dtype_name(first.dtype))},
+                         {"per_head", first.shape.n_elements() > 1}};
     }
     if (n_missing_ > 0) to["n_missing"] = n_missing_;
     if (!unexpected_.empty()) to["n_unexpected"] = unexpected_.size();
@@ -106,9 +114,20 @@ class Inspection {
     }
   }
 
+  void add_kv_scales() {
+    Result<KvScalePlaces> places = locate_kv_scales(source_, config_.n_layers);
+    if (!places.ok()) {
+      problems_.push_back(places.status().message());
+      return;
+    }
+    kv_ = *std::move(places);
+    for (const auto& tensors : {kv_.k, kv_.v}) used_.insert(tensors.begin(), tensors.end());
+  }
+
   const ModelConfig& config_;
   const QuantConfig& quant_;
   const TensorSource& source_;
+  KvScalePlaces kv_;
   std::map<std::pair<int, std::string>, ClassTotal> classes_;
   absl::flat_hash_set<const TensorInfo*> used_;
   std::vector<std::string> unexpected_;

@@ -9,8 +9,12 @@ bool is_index(const std::string& path) {
 
 Status read_config(const std::string& path, const Host& host, Subject& subject) {
   MM2_ASSIGN_OR_RETURN(ModelConfig config, load_config(path, host));
-  const std::string file = path.ends_with(".json") ? path : join_path(path, "config.json");
-  MM2_ASSIGN_OR_RETURN(subject.quant, parse_quant_config(config.quantization, file));
+  if (path.ends_with(".json")) {
+    MM2_ASSIGN_OR_RETURN(subject.quant, parse_quant_config(config.quantization, path));
+  } else {
+    MM2_ASSIGN_OR_RETURN(subject.quant, load_quant_config(config.quantization, path, host));
+  }
+  for (const std::string& remark : subject.quant.remarks) subject.remarks.push_back(remark);
   subject.config = std::move(config);
   return {};
 }

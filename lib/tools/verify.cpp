@@ -1,9 +1,12 @@
 // verify: is a checkpoint whole, does it fit its configuration, are its values sound.
 #include <algorithm>
+#include <optional>
 
+#include "absl/container/flat_hash_set.h"
 #include "format/names.h"
 #include "quant/check.h"
 #include "quant/coded_matrix.h"
+#include "quant/kv_scales.h"
 #include "tools/hash.h"
 #include "tools/subject.h"
 #include "tools/tensor_pass.h"
@@ -52,6 +55,24 @@ class Verdict {
   std::string first_;
 };
 
+std::optional<KvScalePlaces> check_kv_scales(const Subject& subject, Verdict& verdict) {
+  const Checkpoint& checkpoint = *subject.checkpoint;
+  Result<KvScalePlaces> places = locate_kv_scales(checkpoint, subject.config->n_layers);
+  if (!places.ok()) {
+    verdict.failed("kv_scales", places.status().message());
+    return std::nullopt;
+  }
+  if (!places->remark.empty()) verdict.remark(places->remark);
+  if (places->empty()) return *places;
+  const Status read = read_kv_scales(*places, checkpoint, subject.config->n_kv_heads).status();
+  if (read.ok()) {
+    verdict.passed("kv_scales", join("of ", places->k.size(), " layers, all above 0"));
+  } else {
+    verdict.failed("kv_scales", read.message());
+  }
+  return *places;
+}
+
 void check_coverage(const Subject& subject, Verdict& verdict, Json& report) {
   const Checkpoint& checkpoint = *subject.checkpoint;
   const std::vector<WeightPlace> places = locate_all(*subject.config, checkpoint);
@@ -69,7 +90,16 @@ void check_coverage(const Subject& subject, Verdict& verdict, Json& report) {
     executable &= check_executable(places[i], check->descriptions[i], checkpoint).ok();
   }
   report["executable"] = executable;
+  const std::optional<KvScalePlaces> kv = check_kv_scales(subject, verdict);
+  absl::flat_hash_set<std::string_view> of_kv;
+  if (kv) {
+    for (const auto& tensors : {kv->k, kv->v}) {
+      for (const TensorInfo* tensor : tensors) of_kv.insert(tensor->name);
+    }
+  }
+  for (const std::string& remark : check->remarks) verdict.remark(remark);
   for (const std::string_view name : check->unused) {
+    if (of_kv.contains(name)) continue;
     if (!is_ignored_name(*subject.config, name)) {
       verdict.remark(join("tensor ", name, " belongs to no weight of the model"));
     }

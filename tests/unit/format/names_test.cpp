@@ -141,13 +141,13 @@ TEST_CASE("names: what is passed over on purpose, and what is not") {
   for (const char* name :
        {"model.layers.0.self_attn.rotary_emb.inv_freq", "rotary_emb.inv_freq",
         "model.layers.2.input_layernorm.weight", "model.layers.3.anything", "mtp.0.weight",
-        "model.mtp_layers.0.x", "model.layers.0.self_attn.k_proj.k_scale",
-        "model.layers.0.self_attn.v_scale", "model.layers.1.self_attn.attn.kv_scale",
-        "model.layers.1.self_attn.k_proj.k_bias"}) {
+        "model.mtp_layers.0.x", "model.layers.0.self_attn.q_scale",
+        "model.layers.1.self_attn.v_proj.v_bias", "model.layers.1.self_attn.k_proj.k_bias"}) {
     INFO(name);
     CHECK(is_ignored_name(config, name));
   }
   for (const char* name : {"model.layers.4.input_layernorm.weight", "model.layers.1.x",
+                           "model.layers.0.self_attn.k_proj.k_scale",
                            "model.layers.0.block_sparse_moe.experts.9.w1.weight", "lm_head.bias",
                            "amtp.weight", "model.layers.", ""}) {
     INFO(name);

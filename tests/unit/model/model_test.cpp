@@ -69,6 +69,89 @@ TEST_CASE("model: norms, router and bias are widened to F32 exactly") {
   }
 }
 
+TEST_CASE("model: a description tells each class of weights, and whether there are KV scales") {
+  const auto described = [](const char* folder) {
+    auto model = Model::load(golden::kModels + folder, {.metadata_only = true}, Host{});
+    INFO(model.status().message());
+    REQUIRE(model.ok());
+    return (*model)->describe();
+  };
+  const mm2::Json mixed = described("ct_mixed");
+  CHECK(mixed["schemes"]["q_proj"]["fp8 block 128x128"] == 2);
+  CHECK(mixed["schemes"]["w2"]["compressed-tensors packed integers 4 bit group 32"] == 16);
+  CHECK(mixed["schemes"]["lm_head"]["BF16"] == 1);
+  CHECK(mixed["kv_scales"] == true);
+  const mm2::Json awq = described("awq");
+  CHECK(awq["schemes"]["w1"]["BF16"] == 8);
+  CHECK(awq["schemes"]["w1"]["awq 4 bit group 128"] == 8);
+  CHECK(awq["kv_scales"] == false);
+}
+
+TEST_CASE("model: KV scales are there by layer and head") {
+  auto model = Model::load(golden::kModels + "nvfp4_modelopt", {.metadata_only = true}, Host{});
+  REQUIRE(model.ok());
+  const golden::Tensors file(golden::kModels + "nvfp4_modelopt/model.safetensors");
+  for (size_t layer = 0; layer < 2; ++layer) {
+    const std::string name = "model.layers." + std::to_string(layer) + ".self_attn.";
+    for (size_t head = 0; head < 2; ++head) {
+      CHECK((*model)->kv_scales().k[layer * 2 + head] == file.read(name + "k_proj.k_scale")[0]);
+      CHECK((*model)->kv_scales().v[layer * 2 + head] == file.read(name + "v_proj.v_scale")[0]);
+    }
+  }
+}
+
+TEST_CASE("model: loading takes the memory that was estimated, to the byte") {
+  // Counts what is taken and how much of it at once.
+  class Counting final : public mm2::Allocator {
+   public:
+    void* allocate(size_t size, size_t alignment) noexcept override {
+      taken += size;
+      most = std::max(most, taken);
+      return inner_->allocate(size, alignment);
+    }
+    void release(void* pointer, size_t size, size_t alignment) noexcept override {
+      taken -= size;
+      inner_->release(pointer, size, alignment);
+    }
+    size_t taken = 0, most = 0;
+
+   private:
+    std::shared_ptr<mm2::Allocator> inner_ = mm2::default_allocator();
+  };
+  std::vector<std::string> folders = golden::kQuantised;
+  folders.push_back("f16");
+  for (const std::string& folder : folders) {
+    const auto memory = std::make_shared<Counting>();
+    Host host;
+    host.allocator = memory;
+    auto model = Model::load(golden::kModels + folder, {.n_threads = 2}, host);
+    REQUIRE(model.ok());
+    INFO(folder);
+    CHECK(memory->taken == (*model)->weight_bytes().owned);
+    CHECK(memory->most == (*model)->weight_bytes().owned + (*model)->weight_bytes().staging);
+  }
+}
+
+TEST_CASE("model: progress of a quantised checkpoint reaches the total on every backend") {
+  for (const std::string& folder : golden::kQuantised) {
+    for (const mm2::Isa isa : {mm2::Isa::automatic, mm2::Isa::reference}) {
+      uint64_t done = 0, total = 0;
+      Host host;
+      host.progress = [&](const mm2::Progress& p) {
+        if (p.stage == mm2::kStageLoad) {
+          done = p.done;
+          total = p.total;
+        }
+        return true;
+      };
+      INFO(folder);
+      REQUIRE(Model::load(golden::kModels + folder, {.isa = isa}, host).ok());
+      CHECK(done == total);
+      CHECK(total > 400000);
+    }
+  }
+}
+
 TEST_CASE("model: progress reaches the total, and refusing it cancels the load") {
   uint64_t done = 0;
   uint64_t total = 0;

@@ -2,12 +2,12 @@
 #include "quant/decode.h"
 
 #include <catch2/catch.hpp>
-#include <numeric>
 #include <random>
 
 #include "kernels/api/format.h"
 #include "quant/dequantize.h"
 #include "quant/unpack.h"
+#include "support/stored_matrix.h"
 #include "tensor/buffer.h"
 #include "unit/quant/memory.h"
 
@@ -16,135 +16,17 @@ using support::contains;
 using support::Memory;
 using support::method;
 using support::place_of;
+using support::Stored;
+using support::Truth;
 
 namespace {
 
-// A matrix by its numbers: codes [rows, cols], scales and zeros [rows, groups] of `group` columns
-// after they are put into `order`.
-struct Truth {
-  int64_t rows, cols, group;
-  int bits;
-  std::vector<int> codes, zeros;
-  std::vector<float> scales;
-  std::vector<int> group_of;  // [cols]
-
-  Truth(int64_t n_rows, int64_t n_cols, int64_t n_group, int n_bits, unsigned seed = 1)
-      : rows(n_rows), cols(n_cols), group(n_group), bits(n_bits) {
-    std::mt19937 random(seed);
-    for (int64_t i = 0; i < rows * cols; ++i)
-      codes.push_back(static_cast<int>(random() % (1u << bits)));
-    for (int64_t i = 0; i < rows * groups(); ++i) {
-      zeros.push_back(static_cast<int>(random() % (1u << bits)));
-      scales.push_back(static_cast<float>(1 + random() % 64) / 64.0f);  // exact in every type
-    }
-    for (int64_t k = 0; k < cols; ++k) group_of.push_back(static_cast<int>(k / group));
-  }
-  int64_t groups() const { return (cols + group - 1) / group; }
-  void symmetric() { std::fill(zeros.begin(), zeros.end(), 1 << (bits - 1)); }
-  void shuffle() { std::shuffle(group_of.begin(), group_of.end(), std::mt19937(7)); }
-  int code(int64_t r, int64_t k) const { return codes[static_cast<size_t>(r * cols + k)]; }
-  int zero(int64_t r, int64_t g) const { return zeros[static_cast<size_t>(r * groups() + g)]; }
-  float scale(int64_t r, int64_t g) const { return scales[static_cast<size_t>(r * groups() + g)]; }
-  float number(int64_t r, int64_t k) const {
-    const int g = group_of[static_cast<size_t>(k)];
-    return static_cast<float>(code(r, k) - zero(r, g)) * scale(r, g);
-  }
-};
-
-void put_bits(std::vector<uint32_t>& words, int64_t first_word, int64_t bit, int bits, int value) {
-  for (int i = 0; i < bits; ++i, ++bit) {
-    const auto word = static_cast<size_t>(first_word + bit / 32);
-    if (value >> i & 1) words[word] |= 1u << (bit % 32);
-  }
-}
-
-uint16_t half(float x) {
-  return kernels::f32_to_f16(x);
-}
-
-// Words of GPTQ: [cols / per, rows], zeros [groups, rows / per] less `stored_less`.
-Memory gptq(const Truth& t, int stored_less, bool with_map) {
-  const int64_t per = 32 / t.bits, n_words = (t.cols + per - 1) / per;
-  const int64_t zero_words = (t.rows + per - 1) / per;
-  std::vector<uint32_t> words(static_cast<size_t>(n_words * t.rows));
-  for (int64_t k = 0; k < t.cols; ++k) {
-    for (int64_t r = 0; r < t.rows; ++r) {
-      put_bits(words, k / per * t.rows + r, k % per * t.bits, t.bits, t.code(r, k));
-    }
-  }
-  std::vector<uint32_t> zeros(static_cast<size_t>(t.groups() * zero_words));
-  std::vector<uint16_t> scales;
-  for (int64_t g = 0; g < t.groups(); ++g) {
-    for (int64_t r = 0; r < t.rows; ++r) {
-      const int stored = (t.zero(r, g) - stored_less) & ((1 << t.bits) - 1);
-      put_bits(zeros, g * zero_words + r / per, r % per * t.bits, t.bits, stored);
-      scales.push_back(half(t.scale(r, g)));
-    }
-  }
+Memory of(const Stored& stored) {
   Memory source;
-  source.add("q.qweight", Dtype::i32, {n_words, t.rows}, words);
-  source.add("q.qzeros", Dtype::i32, {t.groups(), zero_words}, zeros);
-  source.add("q.scales", Dtype::f16, {t.groups(), t.rows}, scales);
-  if (with_map) source.add("q.g_idx", Dtype::i32, {t.cols}, t.group_of);
-  return source;
-}
-
-Memory awq(const Truth& t) {
-  constexpr int kPlace[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-  const int64_t n_words = t.rows / 8;
-  std::vector<uint32_t> words(static_cast<size_t>(t.cols * n_words));
-  std::vector<uint32_t> zeros(static_cast<size_t>(t.groups() * n_words));
-  std::vector<uint16_t> scales;
-  for (int64_t r = 0; r < t.rows; ++r) {
-    for (int64_t k = 0; k < t.cols; ++k) {
-      put_bits(words, k * n_words + r / 8, kPlace[r % 8] * 4, 4, t.code(r, k));
-    }
-    for (int64_t g = 0; g < t.groups(); ++g) {
-      put_bits(zeros, g * n_words + r / 8, kPlace[r % 8] * 4, 4, t.zero(r, g));
-    }
+  for (const Stored::Tensor& tensor : stored.tensors) {
+    source.add("q" + tensor.suffix, tensor.dtype, tensor.shape,
+               std::vector<char>(tensor.bytes.begin(), tensor.bytes.end()));
   }
-  for (int64_t g = 0; g < t.groups(); ++g) {
-    for (int64_t r = 0; r < t.rows; ++r) scales.push_back(half(t.scale(r, g)));
-  }
-  Memory source;
-  source.add("q.qweight", Dtype::i32, {t.cols, n_words}, words);
-  source.add("q.qzeros", Dtype::i32, {t.groups(), n_words}, zeros);
-  source.add("q.scales", Dtype::f16, {t.groups(), t.rows}, scales);
-  return source;
-}
-
-Memory ct_packed(const Truth& t, bool with_zeros, bool with_map) {
-  const int64_t n_words = (t.cols * t.bits + 31) / 32, zero_rows = (t.rows * t.bits + 31) / 32;
-  std::vector<uint32_t> words(static_cast<size_t>(t.rows * n_words));
-  std::vector<uint32_t> zeros(static_cast<size_t>(t.groups() * zero_rows));
-  for (int64_t r = 0; r < t.rows; ++r) {
-    for (int64_t k = 0; k < t.cols; ++k) {
-      put_bits(words, r * n_words, k * t.bits, t.bits, t.code(r, k));
-    }
-    for (int64_t g = 0; g < t.groups(); ++g) {
-      for (int i = 0; i < t.bits; ++i) {
-        const int64_t bit = r * t.bits + i;
-        put_bits(zeros, bit / 32 * t.groups() + g, bit % 32, 1, t.zero(r, g) >> i & 1);
-      }
-    }
-  }
-  Memory source;
-  source.add("q.weight_packed", Dtype::i32, {t.rows, n_words}, words);
-  source.add("q.weight_scale", Dtype::f32, {t.rows, t.groups()}, t.scales);
-  source.add("q.weight_shape", Dtype::i64, {2}, std::vector<int64_t>{t.rows, t.cols});
-  if (with_zeros) source.add("q.weight_zero_point", Dtype::i32, {zero_rows, t.groups()}, zeros);
-  if (with_map) source.add("q.weight_g_idx", Dtype::i32, {t.cols}, t.group_of);
-  return source;
-}
-
-Memory int8(const Truth& t, bool with_zeros) {
-  std::vector<int8_t> codes, zeros;
-  for (const int code : t.codes) codes.push_back(static_cast<int8_t>(code - 128));
-  for (const int zero : t.zeros) zeros.push_back(static_cast<int8_t>(zero - 128));
-  Memory source;
-  source.add("q.weight", Dtype::i8, {t.rows, t.cols}, codes);
-  source.add("q.weight_scale", Dtype::f32, {t.rows, t.groups()}, t.scales);
-  if (with_zeros) source.add("q.weight_zero_point", Dtype::i8, {t.rows, t.groups()}, zeros);
   return source;
 }
 
@@ -161,8 +43,8 @@ std::vector<float> numbers(const Memory& source, const QuantConfig& config,
   return rows;
 }
 
-void expect(const Truth& t, const Memory& source, const QuantConfig& config) {
-  const auto got = numbers(source, config, place_of(t.rows, t.cols));
+void expect(const Truth& t, const Stored& stored, const QuantConfig& config) {
+  const auto got = numbers(of(stored), config, place_of(t.rows, t.cols));
   int64_t n_wrong = 0;
   for (int64_t r = 0; r < t.rows; ++r) {
     for (int64_t k = 0; k < t.cols; ++k) {
@@ -206,8 +88,8 @@ TEST_CASE("decode: symmetric codes need no zeros, whichever convention stored th
     for (const int less : {0, 1})
       expect(t, gptq(t, less, false), said(method("gptq", 32, layout), true));
   }
-  const auto described =
-      describe_weight(place_of(64, 64), gptq(t, 1, false), said(method("gptq", 32, "gptq"), true));
+  const auto described = describe_weight(place_of(64, 64), of(gptq(t, 1, false)),
+                                         said(method("gptq", 32, "gptq"), true));
   CHECK(described->zero == Zero::half);
 }
 
@@ -293,7 +175,7 @@ TEST_CASE("decode: FP8 with every granularity of scales, blocks cut at both edge
       const uint32_t bits = kernels::bits_of(x);
       if (l.dtype == Dtype::f32) stored.append(reinterpret_cast<const char*>(&x), 4);
       if (l.dtype == Dtype::bf16) stored.append(reinterpret_cast<const char*>(&bits) + 2, 2);
-      const uint16_t f16 = half(x);
+      const uint16_t f16 = kernels::f32_to_f16(x);
       if (l.dtype == Dtype::f16) stored.append(reinterpret_cast<const char*>(&f16), 2);
       if (dtype_bits(l.dtype) == 8) stored.push_back(static_cast<char>(127 + exponent));
     }
@@ -323,9 +205,9 @@ TEST_CASE("decode: slices of fused matrices, also where they begin inside a bloc
     return place;
   };
   const std::pair<Memory, QuantConfig> stored[] = {
-      {gptq(t, 1, false), method("gptq", 32, "gptq")},
-      {awq(t), method("awq", 32, "awq")},
-      {ct_packed(t, true, false), method("compressed-tensors", 32)}};
+      {of(gptq(t, 1, false)), method("gptq", 32, "gptq")},
+      {of(awq(t)), method("awq", 32, "awq")},
+      {of(ct_packed(t, true, false)), method("compressed-tensors", 32)}};
   for (const auto& [source, config] : stored) {
     const auto got = numbers(source, config, slice_of(24, 40));
     for (int64_t r = 0; r < 40; ++r) {
@@ -352,7 +234,7 @@ TEST_CASE("decode: slices of fused matrices, also where they begin inside a bloc
 TEST_CASE("decode: a piece that is read at once may be decoded in tiles") {
   Truth t(192, 256, 128, 4);
   t.symmetric();
-  const Memory source = gptq(t, 1, false);
+  const Memory source = of(gptq(t, 1, false));
   const auto description =
       describe_weight(place_of(192, 256), source, said(method("gptq", 128, "gptq"), true));
   const auto m = coded_matrix(place_of(192, 256), *description, source);
@@ -379,7 +261,7 @@ TEST_CASE("decode: a piece that is read at once may be decoded in tiles") {
 TEST_CASE("decode: the format tells kernels all there is to know") {
   Truth t(64, 256, 64, 4);
   t.shuffle();
-  const Memory source = gptq(t, 1, true);
+  const Memory source = of(gptq(t, 1, true));
   const QuantConfig config = said(method("gptq", 64, "gptq"), false, true);
   const auto m =
       coded_matrix(place_of(64, 256), *describe_weight(place_of(64, 256), source, config), source);
@@ -396,14 +278,14 @@ TEST_CASE("decode: the format tells kernels all there is to know") {
   }
   // One group has no order.
   Truth whole(8, 32, 32, 4);
-  const auto described = describe_weight(place_of(8, 32), gptq(whole, 1, true),
+  const auto described = describe_weight(place_of(8, 32), of(gptq(whole, 1, true)),
                                          said(method("gptq", -1, "gptq"), {}, true));
   CHECK_FALSE(described->ordered);
 }
 
 TEST_CASE("decode: groups that no kernel takes are refused with their numbers") {
   const Truth t(64, 96, 48, 4);
-  const Memory source = ct_packed(t, false, false);
+  const Memory source = of(ct_packed(t, false, false));
   const auto description = describe_weight(place_of(64, 96), source, method("compressed-tensors"));
   REQUIRE(description.ok());
   const Status status = coded_matrix(place_of(64, 96), *description, source).status();

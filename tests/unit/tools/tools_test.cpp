@@ -68,18 +68,46 @@ TEST_CASE("inspect: every plain checkpoint is counted to the last parameter") {
   }
 }
 
-TEST_CASE("inspect: a quantised checkpoint is described though it cannot be run") {
-  const Ran ran = run("inspect", {{"model", kBroken + "41_nan_scale"}});
-  REQUIRE(ran.status.ok());
-  CHECK(ran.report.at("executable") == false);
-  CHECK(ran.report.at("quantization").at("quant_method") == "fp8");
-  bool seen = false;
-  for (const Json& one : ran.report.at("classes")) {
-    seen |= one.at("class") == "q_proj" && one.at("scheme") == "fp8 block 128x128" &&
-            one.at("dtype") == "F8_E4M3";
+TEST_CASE("inspect: every quantised checkpoint is told class by class, and can be run") {
+  struct Known {
+    const char* folder;
+    const char* experts;
+    const char* attention;
+    const char* method;
+  };
+  const Known all[] = {{"autoround", "gptq 4 bit group 128", "gptq 4 bit group 128", "auto-round"},
+                       {"awq", "awq 4 bit group 128", "awq 4 bit group 128", "awq"},
+                       {"awq_tool_names", "awq 4 bit group 32", "awq 4 bit group 32", "awq"},
+                       {"ct_mixed", "compressed-tensors packed integers 4 bit group 32",
+                        "fp8 block 128x128", "compressed-tensors"},
+                       {"ct_mxfp4", "mxfp4 group 32", "mxfp4 group 32", "compressed-tensors"},
+                       {"ct_nvfp4", "nvfp4 (compressed-tensors) group 16",
+                        "nvfp4 (compressed-tensors) group 16", "compressed-tensors"},
+                       {"ct_w4a16", "compressed-tensors packed integers 4 bit group 128",
+                        "compressed-tensors packed integers 4 bit group 128", "compressed-tensors"},
+                       {"ct_w4a16_asym", "compressed-tensors packed integers 4 bit group 32",
+                        "compressed-tensors packed integers 4 bit group 32", "compressed-tensors"},
+                       {"fp8", "fp8 block 128x128", "fp8 block 128x128", "fp8"},
+                       {"gptq", "gptq 4 bit group 128", "gptq 4 bit group 128", "gptq"},
+                       {"gptq_desc_act", "gptq 4 bit group 32", "gptq 4 bit group 32", "gptq"},
+                       {"gptq_v2", "gptq v2 4 bit group 128", "gptq v2 4 bit group 128", "gptq"},
+                       {"nvfp4_modelopt", "nvfp4 (ModelOpt) group 16", "bf16", "modelopt"}};
+  for (const Known& known : all) {
+    const Ran ran = run("inspect", {{"model", kModels + known.folder}, {"strict", true}});
+    INFO(known.folder << ": " << ran.status.message() << " " << ran.report.dump());
+    REQUIRE(ran.status.ok());
+    CHECK(ran.report.at("executable") == true);
+    CHECK(ran.report.at("quantization").at("quant_method") == known.method);
+    CHECK(ran.report.at("n_companion_tensors").get<int>() > 0);
+    size_t n_experts = 0, n_attention = 0;
+    for (const Json& one : ran.report.at("classes")) {
+      n_experts += one.at("class") == "w2" && one.at("scheme") == known.experts;
+      n_attention += one.at("class") == "q_proj" && one.at("scheme") == known.attention;
+    }
+    CHECK((n_experts == 1 && n_attention == 1));
+    const std::string name = known.folder;
+    CHECK(ran.report.contains("kv_scales") == (name == "ct_mixed" || name == "nvfp4_modelopt"));
   }
-  CHECK(seen);
-  CHECK(ran.report.at("n_companion_tensors").get<int>() > 0);
 }
 
 TEST_CASE("inspect: single files, configurations, layers and globs") {
@@ -110,7 +138,10 @@ TEST_CASE("inspect: what is missing or strange is listed, and fails only when st
 
 TEST_CASE("verify: sound checkpoints pass, deep and hashed, whatever their layout") {
   for (const char* name :
-       {"bf16", "bf16_single", "f16", "f32", "pruned", "alias_fused", "alias_gate_up"}) {
+       {"bf16",        "bf16_single",   "f16",           "f32",      "pruned",
+        "alias_fused", "alias_gate_up", "autoround",     "awq",      "awq_tool_names",
+        "ct_mixed",    "ct_mxfp4",      "ct_nvfp4",      "ct_w4a16", "ct_w4a16_asym",
+        "fp8",         "gptq",          "gptq_desc_act", "gptq_v2",  "nvfp4_modelopt"}) {
     INFO(name);
     const Ran ran = run(
         "verify", {{"model", kModels + name}, {"deep", true}, {"hash", true}, {"strict", true}});
