@@ -30,7 +30,7 @@ std::string name(int layer, const char* last) {
 
 }  // namespace
 
-TEST_CASE("kv scales: every spelling gives the same, [] and [1] and one for each head") {
+TEST_CASE("kv scales: every spelling gives the same, as a scalar, a single one and one for each head") {
   const std::pair<const char*, const char*> spellings[] = {
       {"k_proj.k_scale", "v_proj.v_scale"},
       {"k_scale", "v_scale"},
@@ -77,7 +77,7 @@ TEST_CASE("kv scales: one for both, by name or because the other is missing") {
   }
 }
 
-TEST_CASE("kv scales: a checkpoint without them has none; types are widened") {
+TEST_CASE("kv scales: a checkpoint without them has none, and types are widened") {
   CHECK(read(Memory()).empty());
   Memory source;
   for (int layer = 0; layer < kLayers; ++layer) {
