@@ -10,9 +10,15 @@ constexpr bool kHasX86Kernels = true;
 const kernels::Backend* avx2() {
   return kernels::avx2_backend();
 }
+const kernels::Backend* avx512() {
+  return kernels::avx512_backend();
+}
 #else
 constexpr bool kHasX86Kernels = false;
 const kernels::Backend* avx2() {
+  return nullptr;
+}
+const kernels::Backend* avx512() {
   return nullptr;
 }
 #endif
@@ -28,6 +34,7 @@ Status lacks(const char* isa) {
 Result<const kernels::Backend*> choose_backend(Isa isa) {
   switch (isa) {
     case Isa::automatic:
+      if (kernels::has_avx512()) return avx512();
       return kernels::has_avx2() ? avx2() : kernels::generic_backend();
     case Isa::generic:
       return kernels::generic_backend();
@@ -39,7 +46,8 @@ Result<const kernels::Backend*> choose_backend(Isa isa) {
       if (!kernels::has_avx2()) return lacks("avx2");
       return avx2();
     case Isa::avx512:
-      return error(Code::unsupported, "isa avx512: this build has no kernels for it");
+      if (!kernels::has_avx512()) return lacks("avx512");
+      return avx512();
   }
   return error(Code::invalid_argument, "isa is ", static_cast<int32_t>(isa),
                ", allowed are the MM2_ISA_* values");

@@ -27,6 +27,8 @@ using namespace mm2::kernels;
 inline const Backend* tested_backend() {
 #if defined(MM2_TEST_AVX2)
   if (has_avx2()) return avx2_backend();
+#elif defined(MM2_TEST_AVX512)
+  if (has_avx512()) return avx512_backend();
 #endif
   return generic_backend();
 }

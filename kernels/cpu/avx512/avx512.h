@@ -1,0 +1,16 @@
+// The operations of this backend. What each computes, and the shapes, stand in kernels/api/ops.h.
+#pragma once
+
+#include "kernels/api/backend.h"
+
+namespace mm2::kernels::avx512 {
+
+void embed(const Executor*, const EmbedArgs<float>*);
+void rms_norm(const Executor*, const RmsNormArgs<float>*);
+void linear(const Executor*, const LinearArgs<float>*);
+void rope_table(const Executor*, const RopeTableArgs<float>*);
+void qkv(const Executor*, const QkvArgs<float>*);
+void router(const Executor*, const RouterArgs<float>*);
+void experts(const Executor*, const ExpertsArgs<float>*);
+
+}  // namespace mm2::kernels::avx512

@@ -1,0 +1,20 @@
+#include "kernels/cpu/common/linear.h"
+
+#include "kernels/cpu/avx512/avx512.h"
+#include "kernels/cpu/avx512/product.h"
+
+namespace mm2::kernels::avx512 {
+namespace {
+
+struct Isa {
+  static constexpr auto prepare = avx512::prepare;
+  static constexpr auto product = avx512::product;
+};
+
+}  // namespace
+
+void linear(const Executor* run, const LinearArgs<float>* a) {
+  common::linear<Isa>(run, a);
+}
+
+}  // namespace mm2::kernels::avx512
