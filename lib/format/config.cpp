@@ -276,9 +276,13 @@ class ConfigReader {
     config_.n_mtp_modules = use_mtp ? static_cast<int32_t>(modules) : 0;
     MM2_RETURN_IF_ERROR(fields_.text("torch_dtype", config_.torch_dtype, found));
     MM2_RETURN_IF_ERROR(fields_.text("dtype", config_.torch_dtype, found));
-    if (const Json* quantization = fields_.find("quantization_config"); quantization != nullptr) {
-      if (!quantization->is_object()) {
-        return fields_.wrong("quantization_config", "must be an object");
+    // The second is what compressed-tensors wrote at first.
+    for (const char* name : {"quantization_config", "compression_config"}) {
+      const Json* quantization = fields_.find(name);
+      if (quantization == nullptr) continue;
+      if (!quantization->is_object()) return fields_.wrong(name, "must be an object");
+      if (!config_.quantization.is_null() && config_.quantization != *quantization) {
+        return fields_.wrong(name, "differs from quantization_config; one of them must go");
       }
       config_.quantization = *quantization;
     }

@@ -261,13 +261,11 @@ class Decoder {
   Status check_scales_of(const TensorInfo& tensor, const Part& p, const uint8_t* codes) const {
     const ScaleRule rule = scale_rule(d_);
     const int64_t n = n_rows_ * n_patches_;
-    unsigned odd = keep_rule(rule, scales_, n) ? 0u : 1u;
-    if (!rule.may_vanish) {
-      for (int64_t k = 0; k < n; ++k) odd |= vanishes(scales_[k]) ? 1u : 0u;
-    }
-    for (int64_t k = 0; odd != 0 && k < n; ++k) {
+    const bool small = !rule.may_vanish && some_vanish(scales_, n);
+    if (keep_rule(rule, scales_, n) && !small) return {};
+    for (int64_t k = 0; k < n; ++k) {
       std::string fault = scale_fault(rule, scales_[k]);
-      if (fault.empty() && !rule.may_vanish && vanishes(scales_[k])) fault = lost_codes(k, codes);
+      if (fault.empty() && small && some_vanish(scales_ + k, 1)) fault = lost_codes(k, codes);
       if (!fault.empty()) return scale_error(source_, tensor, stored_index(p, tensor, k), fault);
     }
     return {};

@@ -1,12 +1,15 @@
 #include "quant/scales.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "kernels/api/numbers.h"
+#include "tensor/convert.h"
 
 namespace mm2 {
 namespace {
@@ -22,6 +25,23 @@ float largest_code(const WeightDescription& description) {
       return static_cast<float>(1 << description.bits);
   }
 }
+
+int32_t size_bits(float x) {
+  return std::bit_cast<int32_t>(x) & INT32_MAX;
+}
+
+// The numbers of all codes of one byte.
+using Table = std::array<float, 256>;
+constexpr Table kE4m3 = [] {
+  Table table{};
+  for (size_t i = 0; i < table.size(); ++i) table[i] = e4m3_to_f32(static_cast<uint8_t>(i));
+  return table;
+}();
+constexpr Table kE8m0 = [] {
+  Table table{};
+  for (size_t i = 0; i < table.size(); ++i) table[i] = e8m0_to_f32(static_cast<uint8_t>(i));
+  return table;
+}();
 
 template <typename Code, typename F>
 void widen(const std::byte* from, int64_t n, float* to, F&& to_f32) {
@@ -50,14 +70,23 @@ ScaleRule global_scale_rule(const WeightDescription& description) {
   return {.least = FLT_MIN, .most = FLT_MAX / largest};
 }
 
-bool vanishes(float scale) {
-  return std::fabs(scale) < FLT_MIN;
+bool some_vanish(const float* scales, int64_t n) {
+  int32_t small = 0;
+  for (int64_t i = 0; i < n; ++i) small |= size_bits(scales[i]) < size_bits(FLT_MIN) ? 1 : 0;
+  return small != 0;
 }
 
+// Sizes compare as their bits do, NaN above all of them; that makes vector code.
 bool keep_rule(const ScaleRule& rule, const float* scales, int64_t n) {
-  unsigned bad = 0;
+  const int32_t most = size_bits(rule.most);
+  const int32_t least = rule.least < 0 ? 0 : size_bits(rule.least);
+  const int32_t sign = rule.least < 0 ? 0 : -1;
+  int32_t bad = 0;
   for (int64_t i = 0; i < n; ++i) {
-    bad |= scales[i] >= rule.least && scales[i] <= rule.most ? 0u : 1u;
+    const int32_t bits = std::bit_cast<int32_t>(scales[i]);
+    const int32_t size = bits & INT32_MAX;
+    bad |= (size > most ? 1 : 0) | (size < least ? 1 : 0);
+    bad |= (bits & sign) < 0 && size != 0 ? 1 : 0;
   }
   return bad == 0;
 }
@@ -79,10 +108,10 @@ void widen_scales(Dtype dtype, const std::byte* from, int64_t n, float* to) {
     case Dtype::f16:
       return widen<uint16_t>(from, n, to, kernels::f16_to_f32);
     case Dtype::f8_e4m3:
-      return widen<uint8_t>(from, n, to, kernels::e4m3_to_f32);
+      return widen<uint8_t>(from, n, to, [](uint8_t code) { return kE4m3[code]; });
     case Dtype::f8_e8m0:
     case Dtype::u8:
-      return widen<uint8_t>(from, n, to, kernels::e8m0_to_f32);
+      return widen<uint8_t>(from, n, to, [](uint8_t code) { return kE8m0[code]; });
     default:
       std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
   }

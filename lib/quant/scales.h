@@ -24,8 +24,8 @@ struct ScaleRule {
 ScaleRule scale_rule(const WeightDescription& description);
 ScaleRule global_scale_rule(const WeightDescription& description);
 
-/// Too small to be told from 0; -0 too.
-bool vanishes(float scale);
+/// Whether one of n scales is too small to be told from 0; -0 is.
+bool some_vanish(const float* scales, int64_t n);
 
 /// Whether all of n scales are within the rule's bounds.
 bool keep_rule(const ScaleRule& rule, const float* scales, int64_t n);

@@ -67,6 +67,19 @@ TEST_CASE("config: the official spelling") {
   CHECK(config->quantization.is_null());
 }
 
+TEST_CASE("config: the quantisation stands under either of two names, or the same under both") {
+  const Json fp8 = {{"quant_method", "fp8"}}, gptq = {{"quant_method", "gptq"}};
+  CHECK(with("quantization_config", fp8)->quantization == fp8);
+  CHECK(with("compression_config", fp8)->quantization == fp8);
+  CHECK(contains(refusal("quantization_config", 4), "quantization_config is 4, must be an object"));
+  Json both = base();
+  both["quantization_config"] = both["compression_config"] = fp8;
+  CHECK(parse(both)->quantization == fp8);
+  both["compression_config"] = gptq;
+  CHECK(contains(parse(both).status().message(), "compression_config"));
+  CHECK(contains(parse(both).status().message(), "differs from quantization_config"));
+}
+
 TEST_CASE("config: every plain checkpoint of the test data, in all its spellings") {
   for (const char* name :
        {"bf16", "bf16_single", "f16", "f32", "pruned", "alias_fused", "alias_gate_up"}) {
