@@ -29,11 +29,21 @@ std::string wording(mm2_status status, const std::string& doing, const mm2_error
 }  // namespace
 
 Failure::Failure(ExitCode exit_code, const std::string& doing, const std::string& wrong)
-    : std::runtime_error(one_line(doing + ": " + wrong)), exit_code_(exit_code), wrong_(wrong) {}
+    : std::runtime_error(one_line(doing + ": " + wrong)),
+      exit_code_(exit_code),
+      wrong_(wrong),
+      code_("MM2_E_FORMAT") {}
 
 Failure::Failure(mm2_status status, const std::string& doing, const mm2_error& error)
     : Failure(exit_code_of(status), doing, wording(status, doing, error)) {
   status_ = status;
+  code_ = mm2_status_name(status);
+}
+
+Failure&& Failure::with_answer(const std::string& code, const std::string& message) && {
+  code_ = code;
+  wrong_ = message;
+  return std::move(*this);
 }
 
 ExitCode exit_code_of(mm2_status status) {

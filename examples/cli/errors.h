@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace cli {
 
@@ -24,15 +25,19 @@ class Failure : public std::runtime_error {
   Failure(ExitCode exit_code, const std::string& doing, const std::string& wrong);
   /// From a call of the library.
   Failure(mm2_status status, const std::string& doing, const mm2_error& error);
+  /// What a JSON line answers, where that is another code than a status, and other words.
+  Failure&& with_answer(const std::string& code, const std::string& message) &&;
 
   ExitCode exit_code() const { return exit_code_; }
   mm2_status status() const { return status_; }
   const std::string& wrong() const { return wrong_; }
+  const std::string& code() const { return code_; }
 
  private:
   ExitCode exit_code_;
   mm2_status status_ = MM2_OK;
   std::string wrong_;
+  std::string code_;  // of a JSON line
 };
 
 /// The exit code that belongs to a status of the library.

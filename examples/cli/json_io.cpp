@@ -27,6 +27,15 @@ std::string read_stream(std::FILE* stream, const std::string& doing) {
   return content;
 }
 
+constexpr const char* kReadingLine = "reading the line";
+
+/// "[json.exception.parse_error.101] parse error at line 1 ..." without its first word.
+std::string plain_words(const nlohmann::json::exception& error) {
+  const std::string words = error.what();
+  const size_t end = words.find("] ");
+  return words[0] == '[' && end != std::string::npos ? words.substr(end + 2) : words;
+}
+
 Json error_object(const std::string& code, const std::string& message) {
   return {{"error", {{"code", code}, {"message", message}}}};
 }
@@ -46,8 +55,67 @@ Json parse_json(std::string_view text, const std::string& doing) {
   try {
     return Json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    throw Failure(kInvalidInput, doing, error.what());
+    throw Failure(kInvalidInput, doing, "no JSON: " + plain_words(error));
   }
+}
+
+Json parse_request(const std::string& line) {
+  Json request = parse_json(line, kReadingLine);
+  if (!request.is_object()) {
+    throw Failure(kInvalidInput, kReadingLine, to_text(request) + " is no JSON object");
+  }
+  return request;
+}
+
+std::string string_of(const Json& request, const std::string& name) {
+  const auto found = request.find(name);
+  if (found != request.end() && found->is_string()) return found->get<std::string>();
+  throw Failure(kInvalidInput, kReadingLine,
+                "\"" + name + "\" " +
+                    (found == request.end() ? "is missing" : "is " + to_text(*found)) +
+                    "; a string is needed");
+}
+
+std::string string_of(const Json& request, const std::string& name, const std::string& otherwise) {
+  return request.value(name, Json()).is_null() ? otherwise : string_of(request, name);
+}
+
+bool flag_of(const Json& request, const std::string& name) {
+  const Json flag = request.value(name, Json());
+  if (flag.is_null()) return false;
+  if (flag.is_boolean()) return flag.get<bool>();
+  throw Failure(kInvalidInput, kReadingLine,
+                "\"" + name + "\" is " + to_text(flag) + "; true or false is needed");
+}
+
+std::string raw_member(const std::string& line, const std::string& name) {
+  const std::string key = "\"" + name + "\"";
+  std::string found;
+  size_t begin = 0;  // of the string or value at depth 1 that is being read
+  bool wanted = false;
+  int depth = 0;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (c == '"') {
+      const size_t quote = i++;
+      while (i < line.size() && line[i] != '"') i += line[i] == '\\' ? 2 : 1;
+      const size_t after = line.find_first_not_of(" \t\r\n", i + 1);
+      if (depth == 1 && after != std::string::npos && line[after] == ':') {
+        wanted = line.compare(quote, i + 1 - quote, key) == 0;
+        begin = after + 1;
+        i = after;
+      }
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == '}' || c == ']' || c == ',') {
+      if (c != ',') --depth;
+      const bool ends = depth == (c == ',' ? 1 : 0);
+      if (ends && wanted) found = line.substr(begin, i - begin);
+      if (ends) wanted = false;
+    }
+  }
+  const size_t first = found.find_first_not_of(" \t\r\n");
+  return first == std::string::npos || found.compare(first, 4, "null") == 0 ? "" : found;
 }
 
 std::string read_standard_input() {
@@ -109,11 +177,9 @@ ExitCode run_json_lines(const std::function<Json(const std::string& line)>& answ
     try {
       result = answer(line);
     } catch (const Failure& failure) {
-      const bool from_library = failure.status() != MM2_OK;
-      result = error_object(from_library ? mm2_status_name(failure.status()) : "MM2_E_FORMAT",
-                            failure.wrong());
+      result = error_object(failure.code(), failure.wrong());
     } catch (const nlohmann::json::exception& error) {
-      result = error_object("MM2_E_FORMAT", error.what());
+      result = error_object("MM2_E_FORMAT", plain_words(error));
     }
     print_json(result);
     std::fflush(stdout);

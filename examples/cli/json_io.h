@@ -19,6 +19,17 @@ std::string to_text(const Json& value, int indent = -1);
 /// Parses text, or throws Failure with exit code 2.
 Json parse_json(std::string_view text, const std::string& doing);
 
+/// The request of one line: a JSON object.
+Json parse_request(const std::string& line);
+/// Members of a request. A failure names the member, what stands there and what is needed; those
+/// with a default may be missing.
+std::string string_of(const Json& request, const std::string& name);
+std::string string_of(const Json& request, const std::string& name, const std::string& otherwise);
+bool flag_of(const Json& request, const std::string& name);
+/// The text of a member as it stands in the line, so that numbers of any size reach the library;
+/// empty when it is missing or null. The line is known to be a JSON object.
+std::string raw_member(const std::string& line, const std::string& name);
+
 /// Everything that standard input holds, and the content of a file, up to 1 GB.
 std::string read_standard_input();
 std::string read_file(const std::string& path);

@@ -8,11 +8,11 @@ namespace cli {
 namespace {
 
 /// Verbs that the contract of the program names and that a later version will have.
-const char* const kLaterVerbs[] = {"serve",       "jinja",         "convert",        "quantize",
-                                   "repack",      "merge",         "forensics",      "calibrate",
-                                   "prune",       "match-experts", "delete-experts", "kv-scales",
-                                   "to-megatron", "from-megatron", "shard-plan",     "reshard",
-                                   "roundtrip",   "manifest",      "resume",         "tensor"};
+const char* const kLaterVerbs[] = {"serve",         "convert",        "quantize",  "repack",
+                                   "merge",         "forensics",      "calibrate", "prune",
+                                   "match-experts", "delete-experts", "kv-scales", "to-megatron",
+                                   "from-megatron", "shard-plan",     "reshard",   "roundtrip",
+                                   "manifest",      "resume",         "tensor"};
 
 std::string unknown_verb(const std::string& name) {
   for (const char* later : kLaterVerbs) {
@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   cli::add_tokenize(program);
   cli::add_detokenize(program);
   cli::add_render(program);
+  cli::add_jinja(program);
   cli::add_parse(program);
   cli::add_inspect(program);
   cli::add_verify(program);

@@ -1,5 +1,7 @@
 // mm2 parse: a model's output to reasoning, content and tool calls.
+#include <algorithm>
 #include <cstdio>
+#include <initializer_list>
 
 #include "json_io.h"
 #include "output_parser.h"
@@ -14,10 +16,15 @@ struct ParseOptions {
   std::string tools_file, mode = "minimax_m2";
 };
 
+/// The names of vLLM and of SGLang.
 int32_t mode_of(const std::string& name) {
-  if (name == "minimax_m2") return MM2_PARSER_MINIMAX_M2;
-  if (name == "minimax_m2_append_think") return MM2_PARSER_MINIMAX_M2_APPEND_THINK;
-  if (name == "minimax_m2_optthink") return MM2_PARSER_MINIMAX_M2_OPTTHINK;
+  const auto is = [&name](std::initializer_list<const char*> names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (is({"minimax_m2", "minimax-m2", "minimax"})) return MM2_PARSER_MINIMAX_M2;
+  if (is({"minimax_m2_append_think", "minimax-append-think", "minimax_append_think"}))
+    return MM2_PARSER_MINIMAX_M2_APPEND_THINK;
+  if (is({"minimax_m2_optthink", "minimax-m2-optthink"})) return MM2_PARSER_MINIMAX_M2_OPTTHINK;
   throw Failure(
       kInvalidInput, "reading mode",
       "'" + name + "' is none of minimax_m2, minimax_m2_append_think, minimax_m2_optthink");
@@ -35,15 +42,28 @@ Json output_json(const ParsedOutput& output) {
           {"deltas", output.n_deltas}};
 }
 
+std::vector<std::string> strings_of(const Json& array, const std::string& doing) {
+  std::vector<std::string> strings;
+  for (const Json& element : array) {
+    if (!element.is_string()) {
+      throw Failure(kInvalidInput, doing,
+                    "chunks[" + std::to_string(strings.size()) + "] is " + to_text(element) +
+                        "; a string is needed");
+    }
+    strings.push_back(element.get<std::string>());
+  }
+  return strings;
+}
+
 /// The output as it arrives: pieces of `every` bytes, the given chunks, or all at once.
 std::vector<std::string> pieces_of(const Json& request) {
   const std::string doing = "reading chunks";
   Json every = request.value("every", Json());
   if (const auto chunks = request.find("chunks"); chunks != request.end()) {
-    if (chunks->is_array()) return chunks->get<std::vector<std::string>>();
-    if (chunks->is_object()) every = chunks->at("every");
+    if (chunks->is_array()) return strings_of(*chunks, doing);
+    if (chunks->is_object()) every = chunks->value("every", Json());
   }
-  const auto output = request.at("output").get<std::string>();
+  const std::string output = string_of(request, "output");
   if (every.is_null()) return {output};
   if (!every.is_number_integer() || every < 1) {
     throw Failure(kInvalidInput, doing,
@@ -56,12 +76,11 @@ std::vector<std::string> pieces_of(const Json& request) {
 }
 
 Json parse_line(const std::string& line) {
-  const Json request = parse_json(line, "reading the line");
-  const Json tools = request.value("tools", Json());
+  const Json request = parse_request(line);
   ParsedOutput answer;
   OutputParser parser(
-      mode_of(request.value("mode", "minimax_m2")), request.value("starts_in_think", false),
-      tools.is_null() ? "" : to_text(tools),
+      mode_of(string_of(request, "mode", "minimax_m2")), flag_of(request, "starts_in_think"),
+      raw_member(line, "tools"),
       [&answer](const mm2_event& event, std::string_view data) { answer.add(event, data); });
   for (const std::string& piece : pieces_of(request)) parser.push(piece);
   parser.finish();

@@ -38,6 +38,7 @@ void add_estimate(Program& program);
 void add_tokenize(Program& program);
 void add_detokenize(Program& program);
 void add_render(Program& program);
+void add_jinja(Program& program);
 void add_parse(Program& program);
 void add_inspect(Program& program);
 void add_verify(Program& program);

@@ -75,10 +75,10 @@ ExitCode run_tokenize(const TextOptions& options) {
   const uint32_t flags = options.plain ? 0 : MM2_PARSE_SPECIAL;
   if (options.json_lines) {
     return run_json_lines([&](const std::string& line) -> Json {
-      const Json request = parse_json(line, "reading the line");
+      const Json request = parse_request(line);
       const std::string text = request.contains("bytes_b64")
-                                   ? decode_base64(request.at("bytes_b64").get<std::string>())
-                                   : request.at("text").get<std::string>();
+                                   ? decode_base64(string_of(request, "bytes_b64"))
+                                   : string_of(request, "text");
       return {{"ids", encode(tokenizer.get(), text, flags)}};
     });
   }
@@ -94,10 +94,10 @@ ExitCode run_detokenize(const TextOptions& options) {
   const Tokenizer tokenizer = load_tokenizer(find_model(options.model));
   if (options.json_lines) {
     return run_json_lines([&](const std::string& line) -> Json {
-      const Json request = parse_json(line, "reading the line");
-      const TokenIds ids = ids_of(request.at("ids"), "reading the line");
-      const uint32_t flags = request.value("skip_special", false) ? MM2_SKIP_SPECIAL : 0;
-      if (request.value("stream", false)) {
+      const Json request = parse_request(line);
+      const TokenIds ids = ids_of(request.value("ids", Json()), "reading the line");
+      const uint32_t flags = flag_of(request, "skip_special") ? MM2_SKIP_SPECIAL : 0;
+      if (flag_of(request, "stream")) {
         return {{"pieces", stream_pieces(tokenizer.get(), ids, flags)}};
       }
       return {{"text", decode(tokenizer.get(), ids, flags)}};

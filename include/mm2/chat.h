@@ -35,10 +35,18 @@ MM2_API mm2_status mm2_chat_template_load(const char* path, const mm2_host* host
 MM2_API mm2_status mm2_chat_template_parse(const char* source, size_t length,
                                            mm2_chat_template** out, mm2_error* err);
 
+/* Which renderer this template gets, as JSON: {"renderer": "native", "template": the name of the
+ * variant, "file", "identity": its default system sentence, "enable_thinking": what switching it
+ * off does}, or {"renderer": "interpreter", "file"} for one that was not recognised. */
+MM2_API mm2_status mm2_chat_template_describe(const mm2_chat_template* chat, mm2_buffer* json,
+                                              mm2_error* err);
+
 /* Renders a conversation.
  *   tokenizer     NULL: text only, ids must be NULL then
- *   request_json  {"messages": [...], "tools": [...], "add_generation_prompt": bool, "kwargs": {}};
- *                 messages and tools as in the OpenAI chat API, everything but messages optional
+ *   request_json  {"messages": [...], "tools": [...], "add_generation_prompt": bool, "kwargs": {},
+ *                 "now": "2026-01-02T03:04:05"}; messages and tools as in the OpenAI chat API, but
+ *                 arguments of calls as objects; now is local time, for interpreted templates that
+ *                 ask for it. Everything but messages is optional
  *   budget        NULL = defaults
  *   text          becomes the prompt; NULL = not wanted
  *   ids           becomes [n] int32_t; NULL = not wanted. Added tokens come only from the template:
@@ -52,6 +60,24 @@ MM2_API mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_toke
 
 /* NULL is fine. */
 MM2_API void mm2_chat_template_destroy(mm2_chat_template* chat);
+
+/* Runs a template over any variables, always in the interpreter: what Jinja2 prints in the
+ * environment that transformers gives to chat templates.
+ *   source        the template, source_length bytes of UTF-8
+ *   context_json  the variables, a JSON object
+ *   now           local time for strftime_now, "2026-01-02T03:04:05"; NULL = templates do not find
+ *                 that name
+ *   budget        NULL = defaults
+ *   text          becomes the output; NULL = not wanted
+ *   failure       where the template is wrong or fails: becomes {"class": Jinja2's or Python's,
+ *                 "message": all of it, "line": if known}; otherwise it is emptied. NULL = not
+ *                 wanted
+ * Errors: FORMAT for broken JSON or a broken template; INVALID_ARGUMENT for a context that is no
+ * object, a time that is none, or a template that fails; BUDGET; OUT_OF_MEMORY. Any thread. */
+MM2_API mm2_status mm2_jinja_render(const char* source, size_t source_length,
+                                    const char* context_json, size_t context_length,
+                                    const char* now, const mm2_budget* budget, mm2_buffer* text,
+                                    mm2_buffer* failure, mm2_error* err);
 
 #ifdef __cplusplus
 }

@@ -325,6 +325,12 @@ class ChatTemplate {
     detail::call(mm2_chat_template_parse, source.data(), source.size(), &made);
     return ChatTemplate(made);
   }
+  /// JSON; see mm2_chat_template_describe.
+  std::string describe() const {
+    detail::Buffer json;
+    detail::call(mm2_chat_template_describe, get(), json.get());
+    return json.text();
+  }
   Prompt render(const Tokenizer& tokenizer, std::string_view request_json,
                 const mm2_budget* budget = nullptr) const {
     detail::Buffer text, ids;
@@ -336,6 +342,15 @@ class ChatTemplate {
  private:
   detail::Handle<mm2_chat_template, mm2_chat_template_destroy> handle_;
 };
+
+/// The output of any Jinja template; see mm2_jinja_render.
+inline std::string render_jinja(std::string_view source, std::string_view context_json,
+                                const char* now = nullptr, const mm2_budget* budget = nullptr) {
+  detail::Buffer text;
+  detail::call(mm2_jinja_render, source.data(), source.size(), context_json.data(),
+               context_json.size(), now, budget, text.get(), nullptr);
+  return text.text();
+}
 
 class Parser {
  public:

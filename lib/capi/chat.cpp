@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/json.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/host.h"
@@ -29,6 +31,12 @@ Result<chat::RenderBudget> read_budget(const mm2_budget* from) {
   // Deeper than the default would outgrow the stack that the interpreter was written for.
   if (given.max_depth != 0) budget.max_depth = std::min(given.max_depth, budget.max_depth);
   return budget;
+}
+
+std::string json_of(const chat::jinja::Failure& failure) {
+  Json out = {{"class", failure.kind}, {"message", failure.message}};
+  if (failure.line > 0) out["line"] = failure.line;
+  return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -64,6 +72,16 @@ mm2_status mm2_chat_template_parse(const char* source, size_t length, mm2_chat_t
   });
 }
 
+mm2_status mm2_chat_template_describe(const mm2_chat_template* chat, mm2_buffer* json,
+                                      mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(chat, "chat"));
+    MM2_RETURN_IF_ERROR(need(json, "json"));
+    json->bytes = chat->chat->describe();
+    return {};
+  });
+}
+
 mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_tokenizer* tokenizer,
                            const char* request_json, size_t length, const mm2_budget* budget,
                            mm2_buffer* text, mm2_buffer* ids, mm2_error* err) {
@@ -85,4 +103,29 @@ mm2_status mm2_chat_render(const mm2_chat_template* chat, const mm2_tokenizer* t
 
 void mm2_chat_template_destroy(mm2_chat_template* chat) {
   delete chat;
+}
+
+mm2_status mm2_jinja_render(const char* source, size_t source_length, const char* context_json,
+                            size_t context_length, const char* now, const mm2_budget* budget,
+                            mm2_buffer* text, mm2_buffer* failure, mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_ASSIGN_OR_RETURN(const auto program, need_text(source, source_length, "source"));
+    MM2_ASSIGN_OR_RETURN(const auto context,
+                         need_text(context_json, context_length, "context_json"));
+    MM2_ASSIGN_OR_RETURN(const auto limits, read_budget(budget));
+    std::optional<mm2::chat::jinja::DateTime> time;
+    if (now != nullptr) {
+      time = mm2::chat::jinja::parse_date_time(now);
+      if (!time) {
+        return mm2::error(mm2::Code::invalid_argument,
+                          "now: local time as in \"2026-01-02T03:04:05\" is needed");
+      }
+    }
+    mm2::chat::jinja::Failure what;
+    auto out = mm2::chat::run_template(program, context, time, limits, &what);
+    if (failure != nullptr) failure->bytes = what.kind.empty() ? std::string() : json_of(what);
+    if (!out.ok()) return out.status();
+    if (text != nullptr) text->bytes = *std::move(out);
+    return {};
+  });
 }

@@ -108,6 +108,20 @@ Prompt prompt_of(const jinja::Rendering& rendering) {
   return prompt;
 }
 
+jinja::Limits limits_of(const RenderBudget& budget) {
+  jinja::Limits limits;
+  limits.max_steps = budget.max_steps;
+  limits.max_depth = budget.max_depth;
+  limits.max_memory_bytes = budget.max_memory_bytes;
+  limits.max_output_bytes = budget.max_output_bytes;
+  return limits;
+}
+
+jinja::Clock clock_of(const std::optional<jinja::DateTime>& now) {
+  if (!now) return {};
+  return [time = *now] { return time; };
+}
+
 class InterpretedTemplate final : public ChatTemplate {
  public:
   InterpretedTemplate(std::shared_ptr<const jinja::Program> program, std::string file)
@@ -129,13 +143,9 @@ class InterpretedTemplate final : public ChatTemplate {
     wanted.kind = Value::Kind::boolean;
     wanted.flag = request.add_generation_prompt;
     put("add_generation_prompt", wanted);
-    jinja::Limits limits;
-    limits.max_steps = budget.max_steps;
-    limits.max_depth = budget.max_depth;
-    limits.max_memory_bytes = budget.max_memory_bytes;
-    limits.max_output_bytes = budget.max_output_bytes;
-    MM2_ASSIGN_OR_RETURN(const jinja::Rendering out,
-                         jinja::render(*program_, context, limits, budget.clock));
+    MM2_ASSIGN_OR_RETURN(
+        const jinja::Rendering out,
+        jinja::render(*program_, context, limits_of(budget), clock_of(request.now)));
     return prompt_of(out);
   }
 
@@ -213,6 +223,23 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::load(const std::string
   return error(Code::not_found, path,
                ": no chat template: neither chat_template.jinja nor a chat_template in "
                "tokenizer_config.json or chat_template.json");
+}
+
+Result<std::string> run_template(std::string_view source, std::string_view context_json,
+                                 std::optional<jinja::DateTime> now, const RenderBudget& budget,
+                                 jinja::Failure* failure) {
+  MM2_ASSIGN_OR_RETURN(const Value context, parse_value(context_json, "context"));
+  if (!context.is_object()) return error(Code::invalid_argument, "context: an object is needed");
+  const auto program = jinja::parse_program(source);
+  if (!program.ok()) {
+    *failure = jinja::failure_of(program.status(), false);
+    return program.status();
+  }
+  bool raised = false;
+  auto out = jinja::render(**program, context, limits_of(budget), clock_of(now), &raised);
+  if (out.ok()) return std::move(out->text);
+  *failure = jinja::failure_of(out.status(), raised);
+  return out.status();
 }
 
 }  // namespace mm2::chat

@@ -2,14 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/host.h"
 #include "base/status.h"
 #include "chat/jinja/date_time.h"
+#include "chat/jinja/template.h"
 #include "chat/prompt.h"
 #include "chat/renderer.h"
 
@@ -22,8 +23,6 @@ struct RenderBudget {
   uint64_t max_steps = 4'000'000;
   uint32_t max_depth = 450;
   uint64_t max_memory_bytes = uint64_t{256} << 20;
-  /// Local time for strftime_now; without it templates find the name undefined.
-  std::function<jinja::DateTime()> clock;
 };
 
 /// Something that turns requests into prompts. Immutable; any number of threads may render at once.
@@ -42,8 +41,8 @@ class ChatTemplate {
   static Result<std::shared_ptr<const ChatTemplate>> parse(std::string_view source,
                                                            const std::string& name);
 
-  /// `request_json`: {"messages": [..], "tools": [..], "add_generation_prompt": bool,
-  /// "kwargs": {..}}.
+  /// `request_json`: see read_request. "now" is what strftime_now of interpreted templates tells;
+  /// without it they find that name undefined.
   /// Failures: format (not JSON), invalid_argument (the request does not fit, or the template
   /// raised: then with exactly its message), budget.
   virtual Result<Prompt> render(std::string_view request_json,
@@ -54,5 +53,13 @@ class ChatTemplate {
   /// not recognised.
   virtual std::string describe() const = 0;
 };
+
+/// Runs any template over the members of `context_json`, always in the interpreter. `now` is what
+/// strftime_now tells. When the template is wrong (Code::format) or fails (Code::invalid_argument)
+/// *failure says so in Jinja2's terms; where its kind stays empty it is something else: a budget,
+/// broken JSON.
+Result<std::string> run_template(std::string_view source, std::string_view context_json,
+                                 std::optional<jinja::DateTime> now, const RenderBudget& budget,
+                                 jinja::Failure* failure);
 
 }  // namespace mm2::chat

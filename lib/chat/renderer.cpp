@@ -370,6 +370,13 @@ Result<ChatRequest> read_request(const Value& request) {
   if (out.kwargs != nullptr && !out.kwargs->is_object()) {
     return wrong_type("request.kwargs", "an object", out.kwargs);
   }
+  if (const Value* now = request.find("now"); now != nullptr && !now->is_null()) {
+    if (now->is_string()) out.now = jinja::parse_date_time(now->text);
+    if (!out.now) {
+      return error(Code::invalid_argument,
+                   "request.now: local time as in \"2026-01-02T03:04:05\" is needed");
+    }
+  }
   for (const char* own : {"messages", "tools", "add_generation_prompt"}) {
     if (out.kwarg(own) != nullptr) {
       return error(Code::invalid_argument, "request.kwargs.", own,

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/status.h"
+#include "chat/jinja/date_time.h"
 #include "chat/prompt.h"
 #include "chat/value.h"
 
@@ -35,13 +37,14 @@ struct ChatRequest {
   const Value* messages = nullptr;  // an array
   const Value* tools = nullptr;     // null: none
   const Value* kwargs = nullptr;    // null or an object
+  std::optional<jinja::DateTime> now;
   bool add_generation_prompt = false;
 
   const Value* kwarg(std::string_view name) const { return kwargs ? kwargs->find(name) : nullptr; }
 };
 
-/// Reads {"messages": [..], "tools": [..], "add_generation_prompt": bool, "kwargs": {..}}; other
-/// members are ignored. kwargs may not be named like the members of the request. The result points
+/// Reads {"messages": [..], "tools": [..], "add_generation_prompt": bool, "kwargs": {..}, "now":
+/// "2026-01-02T03:04:05"}; other members are ignored. kwargs may not be named like the members of the request. The result points
 /// into `request`. Failures: Code::invalid_argument naming the field.
 Result<ChatRequest> read_request(const Value& request);
 

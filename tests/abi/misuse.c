@@ -209,7 +209,19 @@ static void refuse_chat(void) {
   CLAIM(chat == NULL);
   REFUSED(mm2_chat_render(NULL, NULL, "{}", 2, NULL, buffer, NULL, &err),
           mm2_chat_render(NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL));
+  REFUSED(mm2_chat_template_describe(NULL, buffer, &err),
+          mm2_chat_template_describe(NULL, NULL, NULL));
   mm2_chat_template_destroy(NULL);
+  REFUSED(mm2_jinja_render(NULL, 1, "{}", 2, NULL, NULL, buffer, NULL, &err),
+          mm2_jinja_render("x", 1, NULL, 2, NULL, NULL, NULL, NULL, NULL));
+  REFUSED(mm2_jinja_render("x", SIZE_MAX, "{}", 2, NULL, NULL, buffer, buffer, &err),
+          mm2_jinja_render("x", 1, "{}", SIZE_MAX, NULL, NULL, buffer, buffer, NULL));
+  REFUSED(mm2_jinja_render("x", 1, "{}", 2, "noon", NULL, buffer, NULL, &err),
+          mm2_jinja_render("x", 1, "[]", 2, NULL, NULL, buffer, NULL, NULL));
+  REFUSED(mm2_jinja_render("x", 1, "{}", 2, NULL, (const mm2_budget*)garbage, buffer, NULL, &err),
+          mm2_jinja_render("x", 1, "{}", 2, NULL, (const mm2_budget*)garbage, buffer, NULL, NULL));
+  CLAIM(mm2_jinja_render("{{", 2, "{}", 2, NULL, NULL, NULL, NULL, NULL) == MM2_E_FORMAT);
+  CLAIM(mm2_jinja_render("x", 1, "{}", 2, NULL, NULL, NULL, NULL, NULL) == MM2_OK);
 }
 
 static void refuse_parser(void) {

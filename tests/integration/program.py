@@ -28,7 +28,7 @@ def json_lines(verb, *arguments, lines):
     """What `verb --jsonl` answers to these objects, and its exit code."""
     text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
     done = run(verb, *arguments, "--jsonl", text=text)
-    return [json.loads(line) for line in done.stdout.decode().splitlines()], done.returncode
+    return [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]], done.returncode
 
 
 def read_safetensors(path):

@@ -64,6 +64,65 @@ class Text(program.ProgramTest):
         done = program.run("render", program.TINY, text="Who are you?")
         self.assertIn("]~b]user\nWho are you?", self.assert_succeeds(done))
 
+    def test_the_golden_cases_of_jinja_print_or_fail_as_in_jinja2(self):
+        with open(program.data("chat", "jinja", "cases.jsonl"), encoding="utf-8") as file:
+            lines = [line.rstrip("\n") for line in file]
+        answers, code = program.json_lines("jinja", lines=lines)
+        self.assertEqual(code, program.OK)
+        self.assertEqual(len(answers), len(lines))
+        for case, answer in zip(map(json.loads, lines), answers):
+            if case["level"] != "must":
+                continue
+            expect = case["expect"]
+            if "output" in expect:
+                self.assertEqual(answer.get("text"), expect["output"], case["id"])
+            else:
+                self.assertEqual(answer["error"]["code"], expect["error"]["class"], case["id"])
+                if expect["error"]["class"] == "TemplateError":
+                    self.assertEqual(answer["error"]["message"], expect["error"]["message"], case["id"])
+
+    def test_a_message_of_raise_exception_is_whole_however_long(self):
+        words = "x" * 5000
+        answers, _ = program.json_lines("jinja", lines=[
+            {"template": "{{ raise_exception(m) }}", "context": {"m": words}},
+            {"template": "{{ raise_exception('ValueError: no') }}"}, {"template": "{% if %}"}, {"template": "{{ x.y }}"},
+            {"template": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"}])
+        self.assertEqual(answers[0]["error"], {"code": "TemplateError", "message": words})
+        self.assertEqual(answers[1]["error"], {"code": "TemplateError", "message": "ValueError: no"})
+        self.assertEqual(answers[2]["error"], {"code": "TemplateSyntaxError", "message": "Expected an expression, got 'end of statement block'"})
+        self.assertEqual(answers[3]["error"], {"code": "UndefinedError", "message": "'x' is undefined"})
+        self.assertEqual(answers[4]["error"]["code"], "MM2_E_BUDGET")
+
+    def test_numbers_of_a_context_keep_all_their_digits(self):
+        line = '{"context": {"n": 123456789012345678901234567890, "s": "\\"context\\": {", "f": 1e5}, "template": "{{ n + 1 }} {{ f }} {{ s }}"}'
+        answers, _ = program.json_lines("jinja", lines=[line])
+        self.assertEqual(answers[0], {"text": '123456789012345678901234567891 100000.0 "context": {'})
+
+    def test_a_template_may_come_from_a_file_or_from_standard_input(self):
+        done = program.run("jinja", "--now", "2026-05-06T07:08:09", text="{{ strftime_now('%H:%M on %d %b') }}")
+        self.assertEqual(self.assert_succeeds(done), "07:08 on 06 May\n")
+        template = program.data("chat", "templates", "minimax_m2.7_official_reconstructed.jinja")
+        context = {"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": True}
+        answers, _ = program.json_lines("jinja", "--template-file", template, lines=[{"context": context}])
+        self.assertTrue(answers[0]["text"].endswith("]~b]user\nHi[e~[\n]~b]ai\n<think>\n"))
+        self.assert_fails(program.run("jinja", text="{{ a.b }}"), program.INVALID_INPUT, "UndefinedError: 'a' is undefined")
+        self.assert_fails(program.run("jinja", "--now", "noon", text="x"), program.INVALID_INPUT, "2026-01-02T03:04:05")
+
+    def test_what_is_wrong_with_a_line_is_told_in_words(self):
+        lines = ["{no", "[]", "{}", {"output": 5}, {"output": "x", "starts_in_think": 1}, {"output": "x", "mode": "other"},
+                 {"output": "x", "chunks": [1]}, {"output": "x", "chunks": {"every": 0}}]
+        answers, code = program.json_lines("parse", lines=lines)
+        self.assertEqual(code, program.OK)
+        for answer, words in zip(answers, ["no JSON: parse error at line 1", "[] is no JSON object", '"output" is missing',
+                                           '"output" is 5', '"starts_in_think" is 1', "'other'", "chunks[0] is 1", "at least 1"]):
+            self.assertIn(words, answer["error"]["message"])
+            self.assertNotIn("json.exception", answer["error"]["message"])
+
+    def test_every_name_of_a_mode_means_the_same(self):
+        for names, reasoning in ((["minimax_m2", "minimax-m2", "minimax"], "a"), (["minimax_m2_append_think", "minimax-append-think"], "")):
+            answers, _ = program.json_lines("parse", lines=[{"output": "a</think>b", "starts_in_think": True, "mode": name} for name in names])
+            self.assertEqual([answer["reasoning"] for answer in answers], [reasoning] * len(names))
+
     def test_an_output_is_parsed_the_same_however_it_is_cut(self):
         base = {"output": ANSWER, "tools": TOOLS, "starts_in_think": True}
         variants = [base, {**base, "chunks": {"every": 1}}, {**base, "chunks": {"every": 7}}, {**base, "chunks": list(ANSWER)}]

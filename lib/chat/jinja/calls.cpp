@@ -1,5 +1,4 @@
 // Calling things: macros, global functions, loops.
-#include "absl/strings/str_format.h"
 #include "base/join.h"
 #include "chat/jinja/run.h"
 
@@ -7,13 +6,6 @@ namespace mm2::chat::jinja {
 namespace {
 
 constexpr int64_t kMaxRange = 100000;  // of Jinja2's sandbox
-
-constexpr const char* kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
-                                 "Thursday", "Friday", "Saturday"};
-constexpr const char* kMonths[] = {"January",   "February", "March",    "April",
-                                   "May",       "June",     "July",     "August",
-                                   "September", "October",  "November", "December"};
-constexpr int kDaysBefore[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
 
 }  // namespace
 
@@ -145,141 +137,6 @@ Val Run::call_builtin(const std::string& name, Args& args) {
     return strftime(b.value[0].text());
   }
   return fail("NotImplementedError", mm2::join(name, "() is not part of this interpreter"));
-}
-
-Val Run::strftime(const std::string& format) {
-  const DateTime t = clock_();
-  if (t.month < 1 || t.month > 12) return fail("ValueError", "the host's clock gives no month");
-  const bool leap = (t.year % 4 == 0 && t.year % 100 != 0) || t.year % 400 == 0;
-  const int day_of_year = kDaysBefore[t.month - 1] + t.day + (leap && t.month > 2 ? 1 : 0);
-  const int y = t.year - 1;
-  const int weekday = ((y + y / 4 - y / 100 + y / 400) % 7 + day_of_year) % 7;  // 0: Sunday
-  const int hour12 = t.hour % 12 == 0 ? 12 : t.hour % 12;
-  std::string out;
-  for (size_t i = 0; i < format.size(); ++i) {
-    if (format[i] != '%' || i + 1 >= format.size()) {
-      out += format[i];
-      continue;
-    }
-    char c = format[++i];
-    bool plain = false;
-    if (c == '-' && i + 1 < format.size()) {
-      plain = true;
-      c = format[++i];
-    }
-    const auto two = [&](int n) {
-      if (plain)
-        out += mm2::join(n);
-      else
-        absl::StrAppendFormat(&out, "%02d", n);
-    };
-    const auto date = [&] {
-      absl::StrAppendFormat(&out, "%02d/%02d/%02d", t.month, t.day, t.year % 100);
-    };
-    const auto time = [&] {
-      absl::StrAppendFormat(&out, "%02d:%02d:%02d", t.hour, t.minute, t.second);
-    };
-    switch (c) {
-      case 'Y':
-        out += mm2::join(t.year);
-        break;
-      case 'y':
-        two(t.year % 100);
-        break;
-      case 'C':
-        two(t.year / 100);
-        break;
-      case 'm':
-        two(t.month);
-        break;
-      case 'd':
-        two(t.day);
-        break;
-      case 'e':
-        absl::StrAppendFormat(&out, plain ? "%d" : "%2d", t.day);
-        break;
-      case 'H':
-        two(t.hour);
-        break;
-      case 'I':
-        two(hour12);
-        break;
-      case 'M':
-        two(t.minute);
-        break;
-      case 'S':
-        two(t.second);
-        break;
-      case 'f':
-        out += "000000";
-        break;
-      case 'p':
-        out += t.hour < 12 ? "AM" : "PM";
-        break;
-      case 'A':
-        out += kDays[weekday];
-        break;
-      case 'a':
-        out += std::string_view(kDays[weekday]).substr(0, 3);
-        break;
-      case 'B':
-        out += kMonths[t.month - 1];
-        break;
-      case 'b':
-      case 'h':
-        out += std::string_view(kMonths[t.month - 1]).substr(0, 3);
-        break;
-      case 'j':
-        absl::StrAppendFormat(&out, plain ? "%d" : "%03d", day_of_year);
-        break;
-      case 'w':
-        out += mm2::join(weekday);
-        break;
-      case 'u':
-        out += mm2::join(weekday == 0 ? 7 : weekday);
-        break;
-      case 'U':
-        two((day_of_year + 6 - weekday) / 7);
-        break;
-      case 'W':
-        two((day_of_year + 6 - (weekday + 6) % 7) / 7);
-        break;
-      case 'F':
-        absl::StrAppendFormat(&out, "%d-%02d-%02d", t.year, t.month, t.day);
-        break;
-      case 'D':
-      case 'x':
-        date();
-        break;
-      case 'T':
-      case 'X':
-        time();
-        break;
-      case 'R':
-        absl::StrAppendFormat(&out, "%02d:%02d", t.hour, t.minute);
-        break;
-      case 'c':
-        absl::StrAppendFormat(&out, "%.3s %.3s %2d ", kDays[weekday], kMonths[t.month - 1], t.day);
-        time();
-        out += mm2::join(" ", t.year);
-        break;
-      case 'z':
-      case 'Z':
-        break;  // the host's clock has no zone
-      case 'n':
-        out += '\n';
-        break;
-      case 't':
-        out += '\t';
-        break;
-      case '%':
-        out += '%';
-        break;
-      default:
-        (out += '%') += c;
-    }
-  }
-  return str(std::move(out));
 }
 
 }  // namespace mm2::chat::jinja

@@ -65,7 +65,9 @@ Val Run::fail(std::string_view kind, std::string_view what) {
 }
 
 Val Run::fail_exactly(std::string message) {
-  if (status_.ok()) status_ = Status(Code::invalid_argument, std::move(message));
+  if (!status_.ok()) return Val();
+  raised_ = true;
+  status_ = Status(Code::invalid_argument, std::move(message));
   return Val();
 }
 

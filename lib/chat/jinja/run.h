@@ -84,6 +84,8 @@ class Run {
 
   // --- errors and budget
   bool failed() const { return !status_.ok(); }
+  /// The failure is the template's own: raise_exception was called.
+  bool raised() const { return raised_; }
   Val fail(std::string_view kind, std::string_view what);
   Val fail_exactly(std::string message);
   Val fail_budget(std::string_view what);
@@ -179,6 +181,7 @@ class Run {
   const Clock& clock_;
   Heap heap_;
   Status status_;
+  bool raised_ = false;
   uint64_t steps_ = 0;
   uint32_t depth_ = 0;
   bool autoescape_ = false;

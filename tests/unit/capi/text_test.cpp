@@ -148,6 +148,56 @@ TEST_CASE("capi text: a template that is not of the family is interpreted, withi
   mm2_buffer_destroy(text);
 }
 
+TEST_CASE("capi text: a template says which renderer it gets") {
+  CHECK(mm2::ChatTemplate::load(kFolder).describe().find("\"native\"") != std::string::npos);
+  CHECK(mm2::ChatTemplate::parse("x").describe().find("\"interpreter\"") != std::string::npos);
+}
+
+TEST_CASE("capi text: an interpreted template finds the time that comes with the request") {
+  const auto chat = mm2::ChatTemplate::parse("{{ strftime_now('%d %B') }}");
+  const auto tokenizer = mm2::Tokenizer::load(kFolder);
+  const auto render = [&](const char* more) {
+    return chat.render(tokenizer, std::string(R"({"messages": [])").append(more).append("}")).text;
+  };
+  CHECK(render(R"(, "now": "2024-02-29T23:59:59")") == "29 February");
+  CHECK_THROWS_AS(render(""), mm2::Error);
+  for (const char* wrong : {"5", "\"2023-02-29T00:00:00\"", "\"2024-02-29 00:00:00\"",
+                            "\"2024-13-01T00:00:00\"", "\"2024-01-01T24:00:00\"", "\"\""})
+    CHECK_THROWS_AS(render(std::string(", \"now\": ").append(wrong).c_str()), mm2::Error);
+}
+
+TEST_CASE("capi text: any Jinja template prints, or fails with Jinja2's class") {
+  CHECK(mm2::render_jinja("{{ a + 1 }}", R"({"a": 123456789012345678901234567890})") ==
+        "123456789012345678901234567891");
+  CHECK(mm2::render_jinja("{{ strftime_now('%Y') }}", "{}", "2031-01-01T00:00:00") == "2031");
+  mm2_buffer *text = nullptr, *failure = nullptr;
+  REQUIRE(mm2_buffer_create(&text, nullptr) == MM2_OK);
+  REQUIRE(mm2_buffer_create(&failure, nullptr) == MM2_OK);
+  const auto run = [&](std::string_view source, std::string_view context) {
+    return mm2_jinja_render(source.data(), source.size(), context.data(), context.size(), nullptr,
+                            nullptr, text, failure, nullptr);
+  };
+  const auto said = [&] {
+    return std::string(static_cast<const char*>(mm2_buffer_data(failure)),
+                       mm2_buffer_size(failure));
+  };
+  CHECK(run("x\n{% if %}", "{}") == MM2_E_FORMAT);
+  CHECK(
+      said() ==
+      R"({"class":"TemplateSyntaxError","message":"Expected an expression, got 'end of statement block'","line":2})");
+  CHECK(run("{{ raise_exception('TypeError: mine') }}", "{}") == MM2_E_INVALID_ARGUMENT);
+  CHECK(said() == R"({"class":"TemplateError","message":"TypeError: mine"})");
+  CHECK(run("{{ [] + 1 }}", "{}") == MM2_E_INVALID_ARGUMENT);
+  CHECK(said().find(R"({"class":"TypeError",)") == 0);
+  CHECK(run("x", "{") == MM2_E_FORMAT);
+  CHECK(said().empty());
+  CHECK(run("{{ 'a' * 10 ** 12 }}", "{}") == MM2_E_BUDGET);
+  CHECK(said().empty());
+  CHECK(run("x", "{}") == MM2_OK);
+  mm2_buffer_destroy(text);
+  mm2_buffer_destroy(failure);
+}
+
 TEST_CASE("capi text: without a tokenizer there is text but no ids") {
   const auto chat = mm2::ChatTemplate::load(kFolder);
   const std::string request = R"({"messages": [{"role": "user", "content": "hi"}]})";
