@@ -1,8 +1,11 @@
 #include "probe.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <functional>
 #include <thread>
 
@@ -10,7 +13,11 @@ namespace cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr size_t kReadBytes = size_t{256} << 20;  // beyond the last-level cache of most machines
+// A buffer beyond the last-level cache of most machines, read in parts that follow each other, so that
+// no part is still in a cache when its turn comes again.
+constexpr size_t kReadBytes = size_t{768} << 20;
+constexpr size_t kReadPart = size_t{128} << 20;
+constexpr size_t kReadAhead = 2048;  // bytes between a prefetch and its use
 constexpr int kChains = 8;                        // independent sums, to cover the latency
 constexpr int64_t kRounds = 400000;
 
@@ -67,6 +74,19 @@ float any_processor(int64_t rounds, float start) {
   return multiply_add(rounds, Vector4{} + start);
 }
 
+/// Reads n bytes, a multiple of 256, and returns something other than 0.
+using ReadAll = uint64_t (*)(const char* from, size_t n);
+
+uint64_t read_words(const char* from, size_t n) {
+  uint64_t sums[8] = {};
+  const auto* words = reinterpret_cast<const uint64_t*>(from);
+  for (size_t i = 0; i < n / 8; i += 8) {
+    for (int s = 0; s < 8; ++s) sums[s] |= words[i + s];
+  }
+  for (const uint64_t sum : sums) sums[0] |= sum;
+  return sums[0] | 1;
+}
+
 #if defined(__x86_64__)
 
 __attribute__((target("avx2,fma"))) float with_avx2(int64_t rounds, float start) {
@@ -84,6 +104,34 @@ __attribute__((target("avx512f"))) float with_bf16(int64_t rounds, float start) 
       });
 }
 
+template <typename Vector>
+__attribute__((always_inline)) inline uint64_t read_vectors(const char* from, size_t n) {
+  Vector a{}, b{}, c{}, d{};
+  for (size_t i = 0; i < n; i += 4 * sizeof(Vector)) {
+    for (size_t line = 0; line < 4 * sizeof(Vector); line += 64) {
+      __builtin_prefetch(from + i + kReadAhead + line);
+    }
+    const auto* at = reinterpret_cast<const Vector*>(from + i);
+    a |= at[0], b |= at[1], c |= at[2], d |= at[3];
+  }
+  a |= b | c | d;
+  return static_cast<uint64_t>(a[0]) | 1;
+}
+using Words4 = long long __attribute__((vector_size(32)));
+using Words8 = long long __attribute__((vector_size(64)));
+
+__attribute__((target("avx2"))) uint64_t read_with_avx2(const char* from, size_t n) {
+  return read_vectors<Words4>(from, n);
+}
+__attribute__((target("avx512f"))) uint64_t read_with_avx512(const char* from, size_t n) {
+  return read_vectors<Words8>(from, n);
+}
+
+ReadAll reader_of_this_machine() {
+  if (__builtin_cpu_supports("avx512f")) return read_with_avx512;
+  return __builtin_cpu_supports("avx2") ? read_with_avx2 : read_words;
+}
+
 std::vector<Arithmetic> arithmetic_of_this_machine() {
   if (__builtin_cpu_supports("avx512bf16")) return {{with_avx512, 16}, {with_bf16, 32}};
   if (__builtin_cpu_supports("avx512f")) return {{with_avx512, 16}};
@@ -92,6 +140,10 @@ std::vector<Arithmetic> arithmetic_of_this_machine() {
 }
 
 #else
+
+ReadAll reader_of_this_machine() {
+  return read_words;
+}
 
 std::vector<Arithmetic> arithmetic_of_this_machine() {
   return {{any_processor, 4}};
@@ -107,18 +159,21 @@ MachineProbe::MachineProbe(int32_t n_threads)
                      : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))) {}
 
 void MachineProbe::measure_read() {
-  if (memory_.empty()) memory_.assign(kReadBytes / sizeof(uint64_t), 1);
+  if (memory_ == nullptr) {
+    memory_.reset(static_cast<char*>(std::aligned_alloc(size_t{2} << 20, kReadBytes)));
+    if (memory_ == nullptr) return;
+    (void)madvise(memory_.get(), kReadBytes, MADV_HUGEPAGE);
+    std::memset(memory_.get(), 1, kReadBytes);
+  }
+  const char* part = memory_.get() + next_part_;
+  next_part_ = (next_part_ + kReadPart) % kReadBytes;
   std::atomic<uint64_t> total{0};
-  const size_t share = memory_.size() / n_threads_;
+  const size_t share = kReadPart / n_threads_ / 256 * 256;
+  const ReadAll read_all = reader_of_this_machine();
   const double seconds = time_threads(n_threads_, [&](int32_t thread) {
-    const uint64_t* from = memory_.data() + share * thread;
-    uint64_t sums[8] = {};
-    for (size_t i = 0; i + 8 <= share; i += 8) {
-      for (int s = 0; s < 8; ++s) sums[s] += from[i + s];
-    }
-    for (const uint64_t sum : sums) total.fetch_add(sum);
+    total.fetch_add(read_all(part + share * thread, share));
   });
-  const double bytes = static_cast<double>(share * n_threads_ * sizeof(uint64_t));
+  const double bytes = static_cast<double>(share * n_threads_);
   if (total.load() != 0) read_gb_per_s_ = std::max(read_gb_per_s_, bytes / seconds / 1e9);
 }
 

@@ -1,8 +1,10 @@
 // What this machine can do at most, measured with the plainest loops: the yardstick of `mm2 bench`.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <cstdlib>
+#include <memory>
 
 namespace cli {
 
@@ -13,7 +15,7 @@ class MachineProbe {
   /// n_threads: 0 = every usable core.
   explicit MachineProbe(int32_t n_threads);
 
-  /// Reads a buffer much larger than the caches once, with all threads.
+  /// Reads memory that is in no cache, with all threads.
   void measure_read();
   /// Multiplies and adds in registers for some milliseconds, with all threads: F32, and pairs of BF16
   /// where the processor has instructions for them. The faster one counts.
@@ -25,7 +27,11 @@ class MachineProbe {
 
  private:
   int32_t n_threads_;
-  std::vector<uint64_t> memory_;
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  std::unique_ptr<char, Free> memory_;
+  size_t next_part_ = 0;
   double read_gb_per_s_ = 0;
   double peak_gflop_per_s_ = 0;
 };

@@ -35,7 +35,11 @@ typedef struct mm2_model_options {
                             cannot be mapped */
   int32_t n_threads;     /* for loading, without an executor; 0 = every usable core */
   int32_t reserved;      /* 0 */
-  const char* packed_cache; /* folder for packed weights; NULL = none, all that 0.1 supports */
+  const char* packed_cache; /* folder for packed weights; NULL = none. The first load writes a file
+                               there, as large as the weights; later ones map it after comparing it
+                               with its hashes. A shard that changed (name, size, time, contents at
+                               its tensors' ends) gets a new file; old ones are the host's to
+                               remove. Not writable: a warning in the log */
   const mm2_host* host;     /* NULL = all defaults; copied */
   const mm2_comm* comm;     /* NULL = one rank, all that 0.1 supports */
 } mm2_model_options;

@@ -33,8 +33,6 @@ Status check_supported(const mm2_model_options& o) {
     return error(Code::unsupported, "options.device is CUDA: this build has no CUDA plug-in");
   MM2_RETURN_IF_ERROR(need_range("options.device_index", o.device_index, 0, 0));
   MM2_RETURN_IF_ERROR(need_range("options.reserved", o.reserved, 0, 0));
-  if (o.packed_cache != nullptr)
-    return error(Code::unsupported, "options.packed_cache: packed caches are not implemented");
   if (o.comm != nullptr)
     return error(Code::unsupported, "options.comm: several ranks are not implemented");
   return {};
@@ -48,6 +46,7 @@ Result<ModelOptions> read_options(const mm2_model_options& o) {
   ModelOptions options;
   options.isa = static_cast<Isa>(o.isa);
   options.map_weights = static_cast<MapWeights>(o.map_weights);
+  if (o.packed_cache != nullptr) options.packed_cache = o.packed_cache;
   options.n_threads = o.n_threads;
   options.metadata_only = o.metadata_only == 1;
   return options;

@@ -1,11 +1,13 @@
 #include "model/model.h"
 
 #include <limits>
+#include <optional>
 
 #include "absl/container/flat_hash_set.h"
 #include "attention/attention_block.h"
 #include "format/names.h"
 #include "model/describe.h"
+#include "model/packed_cache.h"
 #include "model/weight_loader.h"
 #include "model/weight_plan.h"
 #include "moe/moe_block.h"
@@ -152,10 +154,39 @@ class ModelLoader {
                    model_->checkpoint_->file_of(*plan_.weights.front().tensor),
                    " cannot be mapped");
     }
-    MM2_RETURN_IF_ERROR(load_weights(plan_, *model_->checkpoint_, *model_->backend_, *executor,
-                                     host_, model_->memory_));
+    MM2_RETURN_IF_ERROR(options_.packed_cache.empty() ? fill_memory(*executor)
+                                                      : fill_from_cache(*executor));
     model_->has_weights_ = true;
     return {};
+  }
+
+  Status fill_memory(Executor& executor) {
+    std::vector<float> scales;
+    MM2_RETURN_IF_ERROR(load_weights(plan_, *model_->checkpoint_, *model_->backend_, executor,
+                                     host_, model_->memory_, scales));
+    MM2_RETURN_IF_ERROR(fill_slots(plan_, *model_->checkpoint_, model_->memory_.data(), scales));
+    if (cache_) keep(cache_->write({model_->memory_.data(), plan_.owned_bytes}, scales, executor));
+    return {};
+  }
+
+  // A cache that is missing or damaged is written anew; one that cannot be written is no failure.
+  Status fill_from_cache(Executor& executor) {
+    MM2_ASSIGN_OR_RETURN(cache_, PackedCache::locate(options_.packed_cache, plan_,
+                                                     *model_->checkpoint_, *model_->backend_));
+    auto found = cache_->read(executor);
+    if (!found.ok()) {
+      if (found.status().code() != Code::not_found) keep(found.status());
+      return fill_memory(executor);
+    }
+    model_->packed_ = *std::move(found);
+    model_->bytes_.mapped += model_->bytes_.owned;
+    model_->bytes_.owned = model_->bytes_.staging = 0;
+    return fill_slots(plan_, *model_->checkpoint_, model_->packed_.memory,
+                      model_->packed_.global_scales);
+  }
+
+  void keep(const Status& status) {
+    if (!status.ok()) host_.log.write(LogLevel::warning, "model", status.message());
   }
 
   ModelOptions options_;
@@ -163,6 +194,7 @@ class ModelLoader {
   std::shared_ptr<Model> model_{new Model};
   DescribedWeights described_;
   WeightPlan plan_;
+  std::optional<PackedCache> cache_;
 };
 
 Result<std::shared_ptr<const Model>> Model::load(const std::string& path,

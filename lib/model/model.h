@@ -14,6 +14,7 @@
 #include "format/generation_config.h"
 #include "kernels/api/backend.h"
 #include "model/backends.h"
+#include "model/packed_cache.h"
 #include "quant/kv_scales.h"
 #include "tensor/buffer.h"
 
@@ -29,6 +30,7 @@ struct ModelOptions {
   Isa isa = Isa::automatic;
   MapWeights map_weights = MapWeights::automatic;
   int32_t n_threads = 0;       // for loading; 0 = all usable cores
+  std::string packed_cache{};  // folder of packed weights; empty = none
   bool metadata_only = false;  // configuration and tensor list, no weights
 };
 
@@ -95,7 +97,8 @@ class Model {
   std::vector<kernels::ExpertWeights> experts_;  // [n_layers * n_experts]
   KvScales kv_scales_;
   Json schemes_;
-  Buffer memory_;  // every packed or copied weight
+  PackedCache::Contents packed_;  // instead of memory_, where they came from a cache
+  Buffer memory_;                 // every packed or copied weight
   bool has_weights_ = false;
   WeightBytes bytes_;
   uint64_t n_parameters_ = 0;

@@ -219,13 +219,19 @@ void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::by
 
 Status load_weights(const WeightPlan& plan, const TensorSource& source,
                     const kernels::Backend& backend, Executor& executor, const Host& host,
-                    Buffer& memory) {
+                    Buffer& memory, std::vector<float>& global_scales) {
   MM2_ASSIGN_OR_RETURN(memory, Buffer::make(host.allocator, plan.owned_bytes));
   Loader loader(plan, source, backend, host, memory.data());
   MM2_RETURN_IF_ERROR(loader.run(executor));
+  global_scales = loader.global_scales();
+  return {};
+}
+
+Status fill_slots(const WeightPlan& plan, const TensorSource& source, const std::byte* memory,
+                  const std::vector<float>& global_scales) {
   for (size_t i = 0; i < plan.weights.size(); ++i) {
     const PlannedWeight& w = plan.weights[i];
-    fill_slot(w, source, memory.data(), loader.global_scales()[i]);
+    fill_slot(w, source, memory, global_scales[i]);
     if (w.slot.vector != nullptr) MM2_RETURN_IF_ERROR(check_vector(w, source));
   }
   return {};

@@ -9,10 +9,16 @@
 
 namespace mm2 {
 
-/// Fills `memory` (plan.owned_bytes) and then every slot of the plan. A failure names file and
-/// tensor; cancelled when host.progress says so. Nothing is printed, nothing is left running.
+/// Fills `memory` (plan.owned_bytes) and `global_scales`, one of each weight of the plan. A failure
+/// names file and tensor; cancelled when host.progress says so. Nothing is printed, nothing is left
+/// running.
 Status load_weights(const WeightPlan& plan, const TensorSource& source,
                     const kernels::Backend& backend, Executor& executor, const Host& host,
-                    Buffer& memory);
+                    Buffer& memory, std::vector<float>& global_scales);
+
+/// Points every slot of the plan at its weight in `memory`. Code::format names a vector that has a
+/// number which is not finite.
+Status fill_slots(const WeightPlan& plan, const TensorSource& source, const std::byte* memory,
+                  const std::vector<float>& global_scales);
 
 }  // namespace mm2

@@ -191,9 +191,6 @@ TEST_CASE("capi engine: what this version cannot do is refused, never ignored") 
   options.device = 2;
   CHECK(load() == MM2_E_INVALID_ARGUMENT);
   options.device = MM2_DEVICE_CPU;
-  options.packed_cache = "somewhere";
-  CHECK(load() == MM2_E_UNSUPPORTED);
-  options.packed_cache = nullptr;
   options.isa = 55;
   CHECK(load() == MM2_E_INVALID_ARGUMENT);
   options.isa = 0;
