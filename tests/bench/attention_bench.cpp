@@ -1,13 +1,18 @@
-// Attention of M2's shape (48 heads on 8 of 128): one token after a long context, and a chunk of a
-// prompt. GFLOP/s of the two products against the compute probe.
+// Attention of M2's shape (48 heads on 8 of 128). Decoding: one token of each sequence after 1K, 8K
+// and 32K positions, GB/s of keys and values against the read probe. A prompt of 2K tokens: GFLOP/s
+// of the products that a causal mask leaves, against the peaks of this machine.
 #include <cmath>
 
+#include "bench/backends.h"
 #include "bench/weights.h"
 
 namespace {
 
 using namespace bench;
 using namespace mm2::kernels;
+
+constexpr int64_t kPoolBytes = int64_t{1400} << 20;  // beyond the caches: layers take turns
+constexpr int32_t kBlockSize = 256;
 
 ModelShape m2_shape() {
   ModelShape s{};
@@ -23,79 +28,162 @@ ModelShape m2_shape() {
   return s;
 }
 
-double operations(const ModelShape& s, int32_t context, int32_t n_tokens) {
-  const double positions = n_tokens * (context - (n_tokens - 1) / 2.0);
-  return 4.0 * positions * s.n_heads * s.head_dim;
+const char* name_of(int32_t number) {
+  return number == kF32 ? "F32" : number == kBF16 ? "BF16" : "FP8";
 }
 
-void measure_generic(Team& team, Probe& probe, int32_t number, const char* name, int32_t context,
-                     int32_t n_tokens) {
-  const ModelShape s = m2_shape();
-  const Backend& backend = *generic_backend();
-  constexpr int32_t kSize = 256;
-  const int64_t bytes = backend.kv_block_bytes(&s, kSize, number);
-  std::vector<int32_t> blocks;
-  for (int32_t b = 0; b * kSize < context; ++b) blocks.push_back(b);
-  const Bytes cache(bytes * static_cast<int64_t>(blocks.size()));
-  uint64_t seed = 3;
-  for (int64_t i = 0; i < bytes * static_cast<int64_t>(blocks.size()) / bytes_of(number); ++i) {
-    const float x = random_float(seed);
-    const uint16_t code = f32_to_bf16(x);
-    std::memcpy(cache.data.get() + i * bytes_of(number),
-                number == kF32 ? static_cast<const void*>(&x) : &code,
-                static_cast<size_t>(bytes_of(number)));
+/// Layers of KV of n_seqs sequences of `context` positions, as many as fill the pool; random codes
+/// of numbers of about 1.
+class Pool {
+ public:
+  Pool(const Backend& backend, const ModelShape& s, int32_t number, int32_t context, int32_t n_seqs,
+       int64_t bytes)
+      : number_(number), n_blocks_((context + kBlockSize - 1) / kBlockSize * n_seqs) {
+    const int64_t block = backend.kv_block_bytes(&s, kBlockSize, number);
+    layer_bytes_ = block * n_blocks_;
+    n_layers_ = static_cast<int32_t>(bytes / layer_bytes_ + 1);
+    memory_ = std::make_unique<Bytes>(layer_bytes_ * n_layers_);
+    fill();
+    for (int32_t b = 0; b < n_blocks_; ++b) blocks_.push_back(b);
+    scales_.assign(static_cast<size_t>(n_layers_ * s.n_kv_heads), 0.015f);
+    kv = {memory_->data.get(), layer_bytes_,  block, kBlockSize, number,
+          scales_.data(),      scales_.data()};
   }
-  const KvCache kv{cache.data.get(), 0, bytes, kSize, number};
-  const StepRow row{0, n_tokens, context - n_tokens, 0, blocks.data()};
-  std::vector<float> q(static_cast<size_t>(n_tokens * s.n_heads * s.head_dim)), y(q.size());
-  for (float& v : q) v = random_float(seed);
-  const Bytes scratch(backend.ops->scratch_bytes(&s, n_tokens, team.n_threads()));
-  const AttentionArgs<float> args{&s,    q.data(), &row, 1,        n_tokens,
-                                  kBF16, &kv,      0,    y.data(), scratch.data.get()};
-  const auto figures = measure(
-      n_tokens == 1 ? 20 : 6, operations(s, context, n_tokens) / 1e9,
-      [&] { return probe.compute(); }, [&](int) { backend.ops->attention(team.get(), &args); });
-  print(name, figures, "GFLOP/s");
-}
 
-// softmax(q k^T) v of whole matrices, a head per task. It computes what a causal mask would leave
-// out, which does not count as work done.
-void measure_eigen(Team& team, Probe& probe, const char* name, int32_t context, int32_t n_tokens) {
-  const ModelShape s = m2_shape();
-  std::vector<EigenMatrix> k, v, q, y;
-  for (int32_t h = 0; h < s.n_kv_heads; ++h) {
-    k.push_back(EigenMatrix::Random(context, s.head_dim));
-    v.push_back(EigenMatrix::Random(context, s.head_dim));
-    q.push_back(EigenMatrix::Random(n_tokens * 6, s.head_dim));
-    y.push_back(EigenMatrix::Zero(n_tokens * 6, s.head_dim));
+  int32_t n_layers() const { return n_layers_; }
+  const int32_t* blocks(int32_t seq, int32_t n_seqs) const {
+    return blocks_.data() + n_blocks_ / n_seqs * seq;
   }
-  const auto figures = measure(
-      n_tokens == 1 ? 20 : 6, operations(s, context, n_tokens) / 1e9,
-      [&] { return probe.compute(); },
+
+  KvCache kv{};
+
+ private:
+  void fill() {
+    uint64_t seed = 3;
+    char* at = memory_->data.get();
+    const int64_t n = layer_bytes_ / bytes_of(number_);
+    for (int64_t i = 0; i < n; ++i) {
+      const float x = 2 * random_float(seed);
+      const uint16_t half = f32_to_bf16(x);
+      const uint8_t code = f32_to_e4m3(x / 0.015f);
+      if (number_ == kF32) std::memcpy(at + 4 * i, &x, 4);
+      if (number_ == kBF16) std::memcpy(at + 2 * i, &half, 2);
+      if (number_ == kE4M3) std::memcpy(at + i, &code, 1);
+    }
+    for (int32_t l = 1; l < n_layers_; ++l) {
+      std::memcpy(at + l * layer_bytes_, at, static_cast<size_t>(layer_bytes_));
+    }
+  }
+
+  int32_t number_, n_blocks_, n_layers_ = 0;
+  int64_t layer_bytes_ = 0;
+  std::unique_ptr<Bytes> memory_;
+  std::vector<int32_t> blocks_;
+  std::vector<float> scales_;
+};
+
+/// The last n_tokens of `context` positions of each sequence.
+class Attention {
+ public:
+  Attention(const Backend& backend, Team& team, int32_t number, int32_t context, int32_t n_seqs,
+            int32_t n_tokens, int64_t pool_bytes)
+      : backend_(backend),
+        team_(team),
+        shape_(m2_shape()),
+        pool_(backend, shape_, number, context, n_seqs, pool_bytes),
+        scratch_(backend.ops->scratch_bytes(&shape_, n_seqs * n_tokens, team.n_threads())) {
+    uint64_t seed = 5;
+    for (int32_t i = 0; i < n_seqs; ++i) {
+      rows_.push_back({i * n_tokens, n_tokens, context - n_tokens, 0, pool_.blocks(i, n_seqs)});
+    }
+    q_.resize(static_cast<size_t>(n_seqs * n_tokens * shape_.n_heads * shape_.head_dim));
+    for (float& x : q_) x = 4 * random_float(seed);
+    y_.resize(q_.size());
+  }
+
+  void run(int turn) {
+    const auto n = static_cast<int32_t>(rows_.size());
+    const AttentionArgs<float> args{&shape_,
+                                    q_.data(),
+                                    rows_.data(),
+                                    n,
+                                    n * rows_[0].n_tokens,
+                                    kBF16,
+                                    &pool_.kv,
+                                    turn % pool_.n_layers(),
+                                    y_.data(),
+                                    scratch_.data.get()};
+    backend_.ops->attention(team_.get(), &args);
+  }
+
+ private:
+  const Backend& backend_;
+  Team& team_;
+  ModelShape shape_;
+  Pool pool_;
+  Bytes scratch_;
+  std::vector<StepRow> rows_;
+  std::vector<float> q_, y_;
+};
+
+void measure_decode(const Backend& backend, Team& team, Probe& probe, int32_t number,
+                    int32_t context, int32_t n_seqs) {
+  Attention attention(backend, team, number, context, n_seqs, 1, kPoolBytes);
+  const double bytes = 2.0 * context * n_seqs * 8 * 128 * static_cast<double>(bytes_of(number));
+  const int calls = std::max(1, static_cast<int>(64e6 / bytes));
+  int turn = 0;
+  const Figures f = measure(
+      24, bytes * calls / 1e9, [&] { return probe.read(); },
       [&](int) {
-        team.run(s.n_kv_heads, [&](int32_t h, int32_t) {
-          const auto i = static_cast<size_t>(h);
-          EigenMatrix scores = q[i] * k[i].transpose() / std::sqrt(128.0f);
-          const Eigen::VectorXf most = scores.rowwise().maxCoeff();
-          scores = (scores.colwise() - most).array().exp().matrix();
-          const Eigen::VectorXf total = scores.rowwise().sum();
-          y[i].noalias() = total.cwiseInverse().asDiagonal() * (scores * v[i]);
-        });
+        for (int i = 0; i < calls; ++i) attention.run(turn++);
       });
-  print(name, figures, "GFLOP/s");
+  char name[100];
+  std::snprintf(name, sizeof name, "%s, %s KV, %d x %d positions, %.3f ms", backend.name,
+                name_of(number), n_seqs, context, f.seconds / calls * 1e3);
+  print(name, f, "GB/s");
+}
+
+void measure_prompt(const Backend& backend, Team& team, int32_t number, int32_t n_tokens) {
+  Attention attention(backend, team, number, n_tokens, 1, n_tokens, 0);
+  const double pairs = 0.5 * n_tokens * (n_tokens + 1.0);
+  const double work = 4 * pairs * 48 * 128 / 1e9;
+  double best = 1e9;
+  attention.run(0);
+  for (int i = 0; i < 8; ++i) {
+    const double begin = now();
+    attention.run(0);
+    best = std::min(best, now() - begin);
+  }
+  const Peaks peaks = measure_peaks(team);
+  std::printf("%s, %s KV, prompt of %d: %.2f ms, %.0f GFLOP/s, %.0f %% of FMA %.0f", backend.name,
+              name_of(number), n_tokens, best * 1e3, work / best, 100 * work / best / peaks.fma,
+              peaks.fma);
+  if (peaks.bf16 > 0) {
+    std::printf(", %.0f %% of vdpbf16ps %.0f", 100 * work / best / peaks.bf16, peaks.bf16);
+  }
+  std::printf("\n");
 }
 
 }  // namespace
 
-int main() {
+// Arguments: the backend to measure, and the context: all where they are missing.
+int main(int argc, char** argv) {
   Team team(2);
   Probe probe(team);
-  std::printf("48 heads on 8 of 128, %d threads; compute probe %.1f GFLOP/s\n", team.n_threads(),
-              probe.compute());
-  measure_generic(team, probe, kBF16, "generic, BF16 KV, 1 token at 16384", 16384, 1);
-  measure_generic(team, probe, kF32, "generic, F32 KV, 1 token at 16384", 16384, 1);
-  measure_eigen(team, probe, "Eigen, F32, 1 token at 16384", 16384, 1);
-  measure_generic(team, probe, kBF16, "generic, BF16 KV, 512 tokens to 1024", 1024, 512);
-  measure_generic(team, probe, kF32, "generic, F32 KV, 512 tokens to 1024", 1024, 512);
-  measure_eigen(team, probe, "Eigen, F32, 512 tokens to 1024 (no mask)", 1024, 512);
+  const std::string only = argc > 1 ? argv[1] : "";
+  const int32_t only_context = argc > 2 ? std::atoi(argv[2]) : 0;
+  std::printf("48 heads on 8 of 128, %d threads; read probe %.1f GB/s\n", team.n_threads(),
+              probe.read());
+  for (const Backend* backend : backends_here()) {
+    if (!only.empty() && only != backend->name) continue;
+    for (const int32_t number : {kBF16, kE4M3}) {
+      for (const int32_t n_seqs : {1, 8}) {
+        for (const int32_t context : {1024, 8192, 32768}) {
+          if (only_context != 0 && only_context != context) continue;
+          measure_decode(*backend, team, probe, number, context, n_seqs);
+        }
+      }
+      measure_prompt(*backend, team, number, 2048);
+    }
+  }
 }

@@ -151,3 +151,98 @@ TEST_CASE("attention: NaN in one sequence does not reach another of the same ste
     }
   }
 }
+
+namespace {
+
+// Several sequences in one cache: their lengths, and the tokens of each that a step computes.
+struct Batch {
+  ModelShape s;
+  std::unique_ptr<Cache> cache;
+  std::vector<StepRow> rows;
+  std::vector<std::vector<int32_t>> blocks;
+  std::vector<float> q;
+  int32_t n_tokens = 0;
+};
+
+Batch random_batch(Random& random) {
+  const auto pick = [&](int32_t from, int32_t to) {
+    return from + static_cast<int32_t>(random.bits() % static_cast<uint64_t>(to - from + 1));
+  };
+  Batch b;
+  const int32_t n_kv_heads = pick(1, 3);
+  b.s = shape_of(n_kv_heads * pick(1, 9), n_kv_heads, pick(0, 3) == 0 ? 128 : pick(1, 140));
+  const int32_t block_size = 64 * pick(1, 3);
+  const int32_t number = std::array{kF32, kBF16, kE4M3}[static_cast<size_t>(pick(0, 2))];
+  const int32_t n_rows = pick(1, 3);
+  std::vector<int32_t> lengths;
+  int32_t n_blocks = 0;
+  for (int32_t r = 0; r < n_rows; ++r) {
+    const int32_t first = pick(0, 1) == 0 ? pick(0, 130) : pick(0, 1300), n = pick(1, 40);
+    b.rows.push_back({b.n_tokens, n, first, 0, nullptr});
+    b.n_tokens += n;
+    n_blocks += (first + n + block_size - 1) / block_size;
+  }
+  b.cache = std::make_unique<Cache>(*generic_backend(), b.s, number, block_size, n_blocks);
+  int32_t next = 0;
+  for (StepRow& row : b.rows) {
+    auto& blocks = b.blocks.emplace_back();
+    for (int32_t p = 0; p < row.first_position + row.n_tokens; p += block_size) {
+      blocks.push_back(b.cache->blocks[static_cast<size_t>(next++)]);
+    }
+    row.blocks = blocks.data();
+    const int64_t width = int64_t{n_kv_heads} * b.s.head_dim;
+    for (int32_t p = 0; p < row.first_position + row.n_tokens; ++p) {
+      const auto kv = random.vector(2 * width);
+      layout::store_position(b.cache->kv, b.s, row, 0, p, kv.data(), kv.data() + width);
+    }
+  }
+  b.q = random.vector(int64_t{b.n_tokens} * b.s.n_heads * b.s.head_dim);
+  return b;
+}
+
+std::vector<float> run_rows(const Backend& backend, const Batch& b,
+                            const std::vector<StepRow>& rows, const float* q, int32_t activations,
+                            int32_t n_workers) {
+  const int32_t n_tokens = rows.back().first_token + rows.back().n_tokens;
+  const Memory scratch(backend.ops->scratch_bytes(&b.s, n_tokens, n_workers));
+  std::vector<float> y(static_cast<size_t>(n_tokens * b.s.n_heads * b.s.head_dim));
+  const AttentionArgs<float> args{&b.s,         q,
+                                  rows.data(),  static_cast<int32_t>(rows.size()),
+                                  n_tokens,     activations,
+                                  &b.cache->kv, 0,
+                                  y.data(),     scratch.get()};
+  backend.ops->attention(Workers(n_workers).get(), &args);
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "attention: random shapes, batches, chunkings and workers: the bits of the generic kernels") {
+  Random random(4);
+  for (int32_t round = 0; round < 40; ++round) {
+    const Batch b = random_batch(random);
+    const int32_t activations = random.bits() % 4 == 0 ? kF32 : kBF16;
+    const auto n_workers = static_cast<int32_t>(1 + random.bits() % 5);
+    const auto together =
+        run_rows(*tested_backend(), b, b.rows, b.q.data(), activations, n_workers);
+    std::vector<float> apart;
+    for (StepRow row : b.rows) {
+      const int32_t end = row.first_position + row.n_tokens, width = b.s.n_heads * b.s.head_dim;
+      const float* q = b.q.data() + int64_t{row.first_token} * width;
+      while (row.first_position < end) {
+        const auto most = static_cast<uint64_t>(end - row.first_position);
+        const auto n = static_cast<int32_t>(1 + random.bits() % most);
+        const auto y = run_rows(*generic_backend(), b, {{0, n, row.first_position, 0, row.blocks}},
+                                q, activations, 1);
+        apart.insert(apart.end(), y.begin(), y.end());
+        row.first_position += n;
+        q += int64_t{n} * width;
+      }
+    }
+    INFO("round " << round << ": " << b.s.n_heads << " heads on " << b.s.n_kv_heads << " of "
+                  << b.s.head_dim << ", cache " << b.cache->kv.number << ", activations "
+                  << activations << ", " << b.rows.size() << " rows, " << n_workers << " workers");
+    CHECK(same_bits(together, apart));
+  }
+}

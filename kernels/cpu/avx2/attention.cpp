@@ -51,6 +51,7 @@ void widen_e4m3(const char* from, int64_t lanes, int64_t n_steps, float* to) {
 
 template <bool exact, int n>
 void add_tile(const Products& p) {
+  common::Prefetch prefetch(p.ahead, (p.lanes / 16) * (p.n_steps / 2));
   for (int64_t lane = 0; lane < p.lanes; lane += 16) {
     __m256 sum[n][2];
     for (int q = 0; q < n; ++q) {
@@ -58,6 +59,7 @@ void add_tile(const Products& p) {
       sum[q][1] = _mm256_load_ps(p.sums + q * p.sum_stride + lane + 8);
     }
     for (int64_t i = 0; i < p.n_steps; ++i) {
+      if (i % 2 == 0) prefetch.step();
       const int64_t step = i ^ 1;
       const float* row = p.rows + step * p.lanes + lane;
       const __m256 first = _mm256_load_ps(row), second = _mm256_load_ps(row + 8);
@@ -91,7 +93,7 @@ struct Isa {
   static constexpr int32_t kQueries = kTile;
 
   static void widen(int32_t number, const char* group, int64_t lanes, int64_t first,
-                    int64_t n_steps, float* rows) {
+                    int64_t n_steps, float* rows, const common::Ahead&) {
     const char* from = group + layout::kv_offset(number, lanes, 0, first);
     if (number == kBF16) {
       widen_bf16(from, lanes, n_steps, rows);
@@ -103,7 +105,6 @@ struct Isa {
   }
 
   static void add_products(const Products& p) {
-    for (int64_t at = 0; at < p.ahead_bytes; at += 64) _mm_prefetch(p.ahead + at, _MM_HINT_T0);
     if (p.exact) {
       add_tiles<true>(p);
     } else {

@@ -10,6 +10,7 @@ void rms_norm(const Executor*, const RmsNormArgs<float>*);
 void linear(const Executor*, const LinearArgs<float>*);
 void rope_table(const Executor*, const RopeTableArgs<float>*);
 void qkv(const Executor*, const QkvArgs<float>*);
+void attention(const Executor*, const AttentionArgs<float>*);
 void router(const Executor*, const RouterArgs<float>*);
 void experts(const Executor*, const ExpertsArgs<float>*);
 

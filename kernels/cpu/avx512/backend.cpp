@@ -1,6 +1,5 @@
 #include "kernels/cpu/common/backend.h"
 
-#include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx512/avx512.h"
 
 namespace mm2::kernels {
@@ -8,7 +7,7 @@ namespace {
 
 constexpr Ops<float> kOps = {common::scratch_bytes, avx512::embed,      avx512::rms_norm,
                              avx512::linear,        avx512::rope_table, avx512::qkv,
-                             avx2::attention,       avx512::router,     avx512::experts};
+                             avx512::attention,     avx512::router,     avx512::experts};
 
 int64_t step_scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t max_outputs,
                            int32_t n_workers) {

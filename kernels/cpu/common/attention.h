@@ -1,10 +1,10 @@
 // Attention as every instruction set computes it: the order of all additions stands here and in
 // kernels/api/ops.h, once; a backend brings the inner loops.
 //
-// They are the static functions of an Isa, a type of an unnamed namespace, so that each backend has
-// its own copy of everything here:
+// They are the static functions of an Isa. All of it is in unnamed namespaces: each instruction set
+// has its own copy of everything, which the linker gives to nobody else.
 //   kQueries                queries that share one reading of rows in add_products
-//   widen(number, group, lanes, first, n, rows)
+//   widen(number, group, lanes, first, n, rows, ahead)
 //                           steps [first, first + n) of a group of keys or values (kv.h) as floats,
 //                           [n, lanes]; first and n are even, for kE4M3 multiples of 4
 //   add_products(products)  see Products
@@ -15,6 +15,7 @@
 #include "kernels/cpu/layout/kv.h"
 
 namespace mm2::kernels::common {
+namespace {
 
 using layout::kKvLanes;
 using layout::KvUnit;
@@ -24,12 +25,40 @@ using layout::round_up;
 constexpr int64_t kAttentionChunk = 8 * kKvLanes;
 /// Steps that become floats at a time: 16 KiB of them.
 constexpr int64_t kPieceSteps = 64;
-/// How far ahead of its use memory is asked for, in bytes.
-constexpr int64_t kKvAhead = 16384;
 
 constexpr float kLowestScore = -3.4e38f;
-constexpr float kLowestPower =
-    -64.0f;  // no weight is below 2^-64 of the greatest: nothing is subnormal
+/// No weight is below 2^-64 of the greatest: nothing is subnormal.
+constexpr float kLowestPower = -64.0f;
+
+/// Memory that will be read soon, to be prefetched evenly while something else is computed.
+struct Ahead {
+  const char* at;
+  int64_t bytes;
+
+  /// The first n of its bytes, which it loses.
+  Ahead take(int64_t n) {
+    const Ahead taken{at, n < bytes ? n : bytes};
+    at += taken.bytes;
+    bytes -= taken.bytes;
+    return taken;
+  }
+};
+
+/// Asks for it in n_steps equal parts, into the second-level cache.
+class Prefetch {
+ public:
+  Prefetch(const Ahead& ahead, int64_t n_steps)
+      : next_(ahead.at), target_(ahead.at), part_(ahead.bytes / n_steps) {}
+  __attribute__((always_inline)) void step() {
+    target_ += part_;
+    for (; next_ < target_; next_ += 64) __builtin_prefetch(next_, 0, 2);
+  }
+
+ private:
+  const char* next_;
+  const char* target_;
+  const int64_t part_;
+};
 
 /// sums[q, lane] += factors[q, step] * rows[step, lane] for q < n: pairs of steps ascending, of a
 /// pair the odd one first. Where `exact`, products need no rounding; else each is rounded before it
@@ -41,26 +70,23 @@ struct Products {
   int64_t lanes, n_steps, factor_stride, sum_stride;  // n_steps is even
   int32_t n;                                          // 1 .. Isa::kQueries
   bool exact;
-  const char* ahead;  // ahead_bytes that will be read soon, to be prefetched; or null
-  int64_t ahead_bytes;
+  Ahead ahead;
 };
+
+/// Of 2^r = (..(kExp2[0] * r + kExp2[1]) * r + ..) * r + kExp2[6], |r| <= 1/2.
+constexpr float kExp2[] = {1.5594678e-4f, 1.3406644e-3f, 9.6176930e-3f, 5.5503106e-2f,
+                           2.4022653e-1f, 6.9314721e-1f, 1.0f};
+constexpr float kExp2Round = 0x1.8p23f;  // adding it rounds to an integer, which is in the low bits
 
 /// 2^max(t, kLowestPower), t < 128, of additions and multiplications alone; NaN of NaN. Relative error at
 /// most 2e-7.
-static inline float exp2_f32(float t) {
-  constexpr float kRound = 0x1.8p23f;  // adding it rounds to an integer, which is in the low bits
+inline float exp2_f32(float t) {
   t = t < kLowestPower ? kLowestPower : t;
-  const float shifted = t + kRound;
-  const float r = t - (shifted - kRound);
-  // Minimax coefficients of (2^r - 1) / r, |r| <= 1/2.
-  float p = 1.5594678e-4f;
-  p = p * r + 1.3406644e-3f;
-  p = p * r + 9.6176930e-3f;
-  p = p * r + 5.5503106e-2f;
-  p = p * r + 2.4022653e-1f;
-  p = p * r + 6.9314721e-1f;
-  p = p * r + 1.0f;
-  return p * float_of((bits_of(shifted) - bits_of(kRound) + 127u) << 23);
+  const float shifted = t + kExp2Round;
+  const float r = t - (shifted - kExp2Round);
+  float p = kExp2[0];
+  for (int i = 1; i < 7; ++i) p = p * r + kExp2[i];
+  return p * float_of((bits_of(shifted) - bits_of(kExp2Round) + 127u) << 23);
 }
 
 /// What soften does to the scores of one query in 64 positions:
@@ -73,6 +99,7 @@ struct Softening {
   uint32_t round, keep;
   float* greatest;
   float* totals;  // [16]
+  Ahead ahead;
 };
 
 /// Sums of n queries over some positions.
@@ -82,15 +109,15 @@ struct AttentionState {
   float* greatest;  // [n]
 };
 
-static inline int64_t attention_width(const ModelShape& s) {
+inline int64_t attention_width(const ModelShape& s) {
   return round_up(s.head_dim, 16);
 }
 
-static inline int64_t state_bytes(const ModelShape& s, int64_t n) {
+inline int64_t state_bytes(const ModelShape& s, int64_t n) {
   return round_up(n * (attention_width(s) + 17) * 4, 64);
 }
 
-static inline AttentionState state_at(const ModelShape& s, int64_t n, char* base) {
+inline AttentionState state_at(const ModelShape& s, int64_t n, char* base) {
   float* sums = reinterpret_cast<float*>(base);
   float* totals = sums + n * attention_width(s);
   return {sums, totals, totals + n * 16};
@@ -186,61 +213,57 @@ class ChunkSums {
     return layout::kv_unit_at(*call_.a.kv, u_, *tile_.row, call_.a.layer, tile_.kv_head, position);
   }
 
-  // What comes kKvAhead after a place in the unit: the keys and values of a sequence are one stream.
-  const char* ahead(const char* unit, const char* next, int64_t offset) const {
-    const int64_t at = offset + kKvAhead;
-    if (at < u_.bytes) return unit + at;
-    return next == nullptr || at - u_.bytes >= u_.bytes ? nullptr : next + (at - u_.bytes);
-  }
-
+  // While the keys of a unit are worked on, its values are asked for; then the next unit's keys.
   void add_unit(int64_t start) {
     const char* unit = unit_at(start);
     const char* next = unit_at(start + kKvLanes);
-    add_scores(unit, next);
-    Softening softening{call_.score_factor(tile_.kv_head), call_.round, call_.keep, nullptr,
-                        nullptr};
+    Ahead values{unit + u_.values, u_.bytes - u_.values};
+    const int64_t part = tile_.n_queries > Isa::kQueries ? 0 : values.bytes / 8 / tile_.n_queries;
+    add_scores(unit, values.take(values.bytes - part * tile_.n_queries));
     for (int32_t q = 0; q < tile_.n_queries; ++q) {
-      softening.greatest = to_.greatest + q;
-      softening.totals = to_.totals + q * 16;
-      soften(q, valid(call_.position(tile_, q), start), softening);
+      soften(q, valid(call_.position(tile_, q), start), values.take(part));
     }
-    add_values(unit, next, start);
+    add_values(unit, start, Ahead{next, next == nullptr ? 0 : u_.values});
   }
 
-  void add_scores(const char* unit, const char* next) {
+  void add_scores(const char* unit, Ahead ahead) {
     memset(room_.scores, 0, static_cast<size_t>(tile_.n_queries) * kKvLanes * 4);
+    const int64_t share = ahead.bytes * kPieceSteps / round_up(u_.key_steps, kPieceSteps);
     for (int64_t d = 0; d < u_.key_steps; d += kPieceSteps) {
       const int64_t left = u_.key_steps - d;
-      const int64_t n_steps = left < kPieceSteps ? left : kPieceSteps;
-      Isa::widen(u_.number, unit, kKvLanes, d, n_steps, room_.rows);
-      Products p{room_.rows,
-                 room_.q + d,
-                 room_.scores,
-                 kKvLanes,
-                 n_steps,
-                 call_.width,
-                 kKvLanes,
-                 0,
-                 call_.exact,
-                 nullptr,
-                 kKvLanes * n_steps * bytes_of(u_.number)};
-      p.ahead = ahead(unit, next, layout::key_offset(u_, 0, d));
+      Products p{};
+      p.rows = room_.rows;
+      p.factors = room_.q + d;
+      p.factor_stride = call_.width;
+      p.sums = room_.scores;
+      p.sum_stride = p.lanes = kKvLanes;
+      p.n_steps = left < kPieceSteps ? left : kPieceSteps;
+      p.exact = call_.exact;
+      p.ahead = ahead.take(share);
+      Isa::widen(u_.number, unit, kKvLanes, d, p.n_steps, room_.rows, p.ahead.take(share / 8));
       for (int32_t q = 0; q < tile_.n_queries; q += p.n) {
         p.n = group_from(q);
-        Isa::add_products(p);
-        p.factors += p.n * p.factor_stride;
-        p.sums += p.n * p.sum_stride;
-        p.ahead = nullptr;
+        add_products(p);
       }
     }
   }
 
-  void soften(int32_t q, int64_t n_valid, const Softening& softening) {
+  // One group of queries; then the next one's place.
+  static void add_products(Products& p) {
+    if (p.n_steps > 0) Isa::add_products(p);
+    p.factors += p.n * p.factor_stride;
+    p.sums += p.n * p.sum_stride;
+    p.ahead.bytes = 0;
+  }
+
+  void soften(int32_t q, int64_t n_valid, const Ahead& ahead) {
     float* scores = room_.scores + q * kKvLanes;
     if (n_valid == 0) {
       memset(scores, 0, kKvLanes * 4);
       return;
     }
+    const Softening softening{factor_,          call_.round,         call_.keep,
+                              to_.greatest + q, to_.totals + q * 16, ahead};
     const float fade = Isa::soften(scores, n_valid, softening);
     if (fade == 1.0f) return;
     float* sums = to_.sums + q * call_.width;
@@ -248,33 +271,29 @@ class ChunkSums {
   }
 
   // Positions after the tile's last are not read: the cache may hold anything there.
-  void add_values(const char* unit, const char* next, int64_t start) {
+  void add_values(const char* unit, int64_t start, Ahead ahead) {
     const int64_t n_valid = valid(tile_.last_position, start);
     const int64_t n_steps = round_up(n_valid, 4);
+    const int64_t share = ahead.bytes * kKvLanes / round_up(call_.width, kKvLanes);
     for (int64_t d = 0; d < call_.width; d += kKvLanes) {
       const layout::ValueGroup group = layout::value_group(u_, d);
-      Isa::widen(u_.number, unit + group.offset, group.lanes, 0, n_steps, room_.rows);
+      Products p{};
+      p.rows = room_.rows;
+      p.factors = room_.scores;
+      p.factor_stride = kKvLanes;
+      p.sums = to_.sums + d;
+      p.sum_stride = call_.width;
+      p.lanes = group.lanes;
+      p.exact = call_.exact;
+      p.ahead = ahead.take(share);
+      Isa::widen(u_.number, unit + group.offset, group.lanes, 0, n_steps, room_.rows,
+                 p.ahead.take(share / 8));
       memset(room_.rows + n_valid * group.lanes, 0,
              static_cast<size_t>((n_steps - n_valid) * group.lanes) * 4);
-      Products p{room_.rows,
-                 room_.scores,
-                 to_.sums + d,
-                 group.lanes,
-                 0,
-                 kKvLanes,
-                 call_.width,
-                 0,
-                 call_.exact,
-                 nullptr,
-                 group.lanes * kKvLanes * bytes_of(u_.number)};
-      p.ahead = ahead(unit, next, group.offset);
       for (int32_t q = 0; q < tile_.n_queries; q += p.n) {
         p.n = group_from(q);
         p.n_steps = round_up(valid(call_.position(tile_, q + p.n - 1), start), 2);
-        if (p.n_steps > 0) Isa::add_products(p);
-        p.factors += p.n * p.factor_stride;
-        p.sums += p.n * p.sum_stride;
-        p.ahead = nullptr;
+        add_products(p);
       }
     }
   }
@@ -289,10 +308,11 @@ class ChunkSums {
   const QueryTile& tile_;
   const AttentionRoom& room_;
   const AttentionState& to_;
+  const float factor_ = call_.score_factor(tile_.kv_head);
 };
 
 /// The tile's queries as they enter products, filled up with zeros.
-static inline void enter_queries(const AttentionCall& call, const QueryTile& tile, float* to) {
+inline void enter_queries(const AttentionCall& call, const QueryTile& tile, float* to) {
   const int64_t n = call.a.shape->head_dim;
   for (int32_t q = 0; q < tile.n_queries; ++q, to += call.width) {
     const float* from = call.a.q + call.offset(tile, q);
@@ -304,8 +324,8 @@ static inline void enter_queries(const AttentionCall& call, const QueryTile& til
 }
 
 /// Adds the sums of a later chunk, for queries that see some of it.
-static inline void add_chunk(const AttentionCall& call, const QueryTile& tile, int64_t chunk,
-                             const AttentionState& from, const AttentionState& to) {
+inline void add_chunk(const AttentionCall& call, const QueryTile& tile, int64_t chunk,
+                      const AttentionState& from, const AttentionState& to) {
   for (int32_t q = 0; q < tile.n_queries; ++q) {
     if (call.position(tile, q) < chunk * kAttentionChunk) continue;
     const float before = to.greatest[q], here = from.greatest[q];
@@ -322,8 +342,8 @@ static inline void add_chunk(const AttentionCall& call, const QueryTile& tile, i
 }
 
 /// y = sums * (scale of the values / total), the lanes of total added in halves.
-static inline void write_results(const AttentionCall& call, const QueryTile& tile,
-                                 const AttentionState& state) {
+inline void write_results(const AttentionCall& call, const QueryTile& tile,
+                          const AttentionState& state) {
   const float scale = call.scale_of(call.a.kv->v_scales, tile.kv_head);
   for (int32_t q = 0; q < tile.n_queries; ++q) {
     float* lanes = state.totals + q * 16;
@@ -337,4 +357,5 @@ static inline void write_results(const AttentionCall& call, const QueryTile& til
   }
 }
 
+}  // namespace
 }  // namespace mm2::kernels::common

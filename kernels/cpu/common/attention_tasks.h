@@ -6,6 +6,7 @@
 #include "kernels/cpu/common/attention.h"
 
 namespace mm2::kernels::common {
+namespace {
 
 /// Queries that share one reading of keys and values; at least those of one token.
 constexpr int32_t kTileQueries = 96;
@@ -14,7 +15,7 @@ constexpr int64_t kSlots = 8;
 /// A tile is cut when it is more work than this part of one worker's share.
 constexpr int64_t kCutBelow = 4;
 
-static inline int32_t tile_tokens(const ModelShape& s) {
+inline int32_t tile_tokens(const ModelShape& s) {
   const int32_t n = kTileQueries / (s.n_heads / s.n_kv_heads);
   return n < 1 ? 1 : n;
 }
@@ -238,12 +239,13 @@ class AttentionRun {
 };
 
 template <class Isa>
-static inline void attention(const Executor* run, const AttentionArgs<float>* a) {
+inline void attention(const Executor* run, const AttentionArgs<float>* a) {
   AttentionRun<Isa>(run, *a).run();
 }
 
-static inline int64_t attention_scratch(const ModelShape& s, int64_t n_workers) {
+inline int64_t attention_scratch(const ModelShape& s, int64_t n_workers) {
   return AttentionScratch(s, n_workers).bytes;
 }
 
+}  // namespace
 }  // namespace mm2::kernels::common

@@ -51,6 +51,7 @@ void widen_e4m3(const char* from, int64_t lanes, int64_t n_steps, float* to) {
 // factors [n_steps, n, 4]: each four times, in the order of `p.rows`.
 template <int32_t n>
 void add_tile(const Products& p, const float* factors) {
+  Prefetch prefetch(p.ahead, (p.lanes / 8) * (p.n_steps / 2));
   for (int64_t lane = 0; lane < p.lanes; lane += 8) {
     F32x4 sum[n][2];
     for (int32_t q = 0; q < n; ++q) {
@@ -58,6 +59,7 @@ void add_tile(const Products& p, const float* factors) {
       sum[q][1] = load4(p.sums + q * p.sum_stride + lane + 4);
     }
     for (int64_t step = 0; step < p.n_steps; ++step) {
+      if (step % 2 == 0) prefetch.step();
       const float* row = p.rows + (step ^ 1) * p.lanes + lane;
       const float* factor = factors + (step ^ 1) * n * 4;
       const F32x4 first = load4(row), second = load4(row + 4);
@@ -78,7 +80,7 @@ struct Isa {
   static constexpr int32_t kQueries = 4;
 
   static void widen(int32_t number, const char* group, int64_t lanes, int64_t first,
-                    int64_t n_steps, float* rows) {
+                    int64_t n_steps, float* rows, const common::Ahead&) {
     const char* from = group + layout::kv_offset(number, lanes, 0, first);
     if (number == kBF16) {
       widen_bf16(from, lanes, n_steps, rows);

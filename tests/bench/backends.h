@@ -1,0 +1,79 @@
+// The backends that this machine can run, and what its arithmetic gives at most.
+#pragma once
+
+#include <vector>
+
+#include "bench/probe.h"
+#include "kernels/api/backend.h"
+#include "kernels/api/cpu_features.h"
+
+namespace bench {
+
+inline std::vector<const mm2::kernels::Backend*> backends_here() {
+  namespace k = mm2::kernels;
+  std::vector<const k::Backend*> all = {k::generic_backend()};
+#if defined(__x86_64__)
+  if (k::has_avx2()) all.push_back(k::avx2_backend());
+  if (k::has_avx512()) all.push_back(k::avx512_backend());
+#endif
+  return all;
+}
+
+/// GFLOP/s of all threads: multiply-adds, and products of BF16 pairs, in 512 bits; 0 where there are
+/// none.
+struct Peaks {
+  double fma, bf16;
+};
+
+#if defined(__x86_64__)
+
+// Ten sums in registers; what they hold does not matter.
+#define MM2_TEN_TIMES(op)                                                                       \
+  asm volatile(op " %%zmm30, %%zmm31, %%zmm0\n" op " %%zmm30, %%zmm31, %%zmm1\n" op             \
+                  " %%zmm30, %%zmm31, %%zmm2\n" op " %%zmm30, %%zmm31, %%zmm3\n" op             \
+                  " %%zmm30, %%zmm31, %%zmm4\n" op " %%zmm30, %%zmm31, %%zmm5\n" op             \
+                  " %%zmm30, %%zmm31, %%zmm6\n" op " %%zmm30, %%zmm31, %%zmm7\n" op             \
+                  " %%zmm30, %%zmm31, %%zmm8\n" op " %%zmm30, %%zmm31, %%zmm9\n" ::             \
+                      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
+                        "xmm9")
+
+__attribute__((target("avx512f"))) inline void clear_sums() {
+  asm volatile("vpxord %%zmm30, %%zmm30, %%zmm30\n vpxord %%zmm31, %%zmm31, %%zmm31\n vzeroall" ::
+                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                     "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm30", "xmm31");
+}
+
+__attribute__((target("avx512f"))) inline void fma_chains(int64_t turns) {
+  clear_sums();
+  for (int64_t i = 0; i < turns; ++i) MM2_TEN_TIMES("vfmadd231ps");
+}
+
+__attribute__((target("avx512f"))) inline void bf16_chains(int64_t turns) {
+  clear_sums();
+  for (int64_t i = 0; i < turns; ++i) MM2_TEN_TIMES("vdpbf16ps");
+}
+
+#undef MM2_TEN_TIMES
+
+#endif
+
+inline Peaks measure_peaks([[maybe_unused]] Team& team) {
+  Peaks peaks{0, 0};
+#if defined(__x86_64__)
+  constexpr int64_t kTurns = 300'000;
+  const auto rate = [&](void (*chains)(int64_t), double operations) {
+    double best = 0;
+    for (int i = 0; i < 5; ++i) {
+      const double begin = now();
+      team.run(team.n_threads(), [&](int32_t, int32_t) { chains(kTurns); });
+      best = std::max(best, operations * 10 * kTurns * team.n_threads() / (now() - begin) / 1e9);
+    }
+    return best;
+  };
+  if (__builtin_cpu_supports("avx512f")) peaks.fma = rate(fma_chains, 32);
+  if (__builtin_cpu_supports("avx512bf16")) peaks.bf16 = rate(bf16_chains, 64);
+#endif
+  return peaks;
+}
+
+}  // namespace bench
