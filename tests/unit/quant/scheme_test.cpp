@@ -199,6 +199,24 @@ TEST_CASE("scheme: codes without their scales name what is missing") {
                "q.scales is missing"));
 }
 
+TEST_CASE("scheme: an optional part of another type is refused, not passed over") {
+  Memory zeros;
+  zeros.add("q.weight_packed", Dtype::i32, Shape{8, 4});
+  zeros.add("q.weight_scale", Dtype::bf16, Shape{8, 1});
+  zeros.add("q.weight_zero_point", Dtype::i8, Shape{8, 1});
+  CHECK(contains(
+      describe_weight(place_of(8, 32), zeros, method("compressed-tensors")).status().message(),
+      "q.weight_zero_point: dtype is I8, must be I32"));
+  Memory map;
+  map.add("q.qweight", Dtype::i32, Shape{8, 8});
+  map.add("q.qzeros", Dtype::i32, Shape{2, 1});
+  map.add("q.scales", Dtype::f16, Shape{2, 8});
+  map.add("q.g_idx", Dtype::f32, Shape{64});
+  CHECK(
+      contains(describe_weight(place_of(8, 64), map, method("gptq", 32, "gptq")).status().message(),
+               "q.g_idx: dtype is F32, must be I64 or I32 (gptq 4 bit group 32)"));
+}
+
 TEST_CASE("scheme: scales that cannot be name tensor, place and value") {
   const auto status_of = [](float bad) {
     Memory source;
