@@ -81,8 +81,9 @@ const Backend* reference_backend();      // kernels/ref: scalar, FP32
 const Backend* reference_f64_backend();  // kernels/ref: scalar, FP64 on exact weights
 const Backend* generic_backend();        // kernels/cpu/generic
 #if defined(__x86_64__)
-const Backend* avx2_backend();    // kernels/cpu/avx2, where has_avx2() (cpu_features.h)
-const Backend* avx512_backend();  // kernels/cpu/avx512, where has_avx512()
+const Backend* avx2_backend();          // kernels/cpu/avx2, where has_avx2() (cpu_features.h)
+const Backend* avx512_backend();        // kernels/cpu/avx512, where has_avx512()
+const Backend* avx512_pairs_backend();  // the same with vdpbf16ps, where multiplies_pairs_fast()
 #endif
 
 }  // namespace mm2::kernels

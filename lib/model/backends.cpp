@@ -11,7 +11,8 @@ const kernels::Backend* avx2() {
   return kernels::avx2_backend();
 }
 const kernels::Backend* avx512() {
-  return kernels::avx512_backend();
+  return kernels::multiplies_pairs_fast() ? kernels::avx512_pairs_backend()
+                                          : kernels::avx512_backend();
 }
 #else
 constexpr bool kHasX86Kernels = false;

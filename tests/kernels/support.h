@@ -29,6 +29,8 @@ inline const Backend* tested_backend() {
   if (has_avx2()) return avx2_backend();
 #elif defined(MM2_TEST_AVX512)
   if (has_avx512()) return avx512_backend();
+#elif defined(MM2_TEST_AVX512_PAIRS)
+  if (has_avx512()) return avx512_pairs_backend();
 #endif
   return generic_backend();
 }

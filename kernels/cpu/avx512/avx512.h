@@ -1,4 +1,5 @@
 // The operations of this backend. What each computes, and the shapes, stand in kernels/api/ops.h.
+// `pairs`: the way in which products are computed (product.h).
 #pragma once
 
 #include "kernels/api/backend.h"
@@ -7,11 +8,17 @@ namespace mm2::kernels::avx512 {
 
 void embed(const Executor*, const EmbedArgs<float>*);
 void rms_norm(const Executor*, const RmsNormArgs<float>*);
-void linear(const Executor*, const LinearArgs<float>*);
+void linear(const Executor*, const LinearArgs<float>*, bool pairs);
 void rope_table(const Executor*, const RopeTableArgs<float>*);
-void qkv(const Executor*, const QkvArgs<float>*);
+void qkv(const Executor*, const QkvArgs<float>*, bool pairs);
 void attention(const Executor*, const AttentionArgs<float>*);
 void router(const Executor*, const RouterArgs<float>*);
-void experts(const Executor*, const ExpertsArgs<float>*);
+void experts(const Executor*, const ExpertsArgs<float>*, bool pairs);
+
+// Scratch of each operation, in bytes; each grows with max_tokens and n_workers.
+int64_t linear_scratch(const ModelShape& s, int64_t max_tokens);
+int64_t qkv_scratch(const ModelShape& s, int64_t max_tokens);
+int64_t router_scratch(const ModelShape& s, int64_t max_tokens);
+int64_t experts_scratch(const ModelShape& s, int64_t max_tokens, int64_t n_workers);
 
 }  // namespace mm2::kernels::avx512

@@ -5,25 +5,50 @@
 namespace mm2::kernels {
 namespace {
 
-constexpr Ops<float> kOps = {common::scratch_bytes, avx512::embed,      avx512::rms_norm,
-                             avx512::linear,        avx512::rope_table, avx512::qkv,
-                             avx512::attention,     avx512::router,     avx512::experts};
+int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
+  const int64_t each[] = {
+      avx512::linear_scratch(*s, max_tokens), avx512::qkv_scratch(*s, max_tokens),
+      common::attention_scratch(*s, n_workers), avx512::router_scratch(*s, max_tokens),
+      avx512::experts_scratch(*s, max_tokens, n_workers)};
+  int64_t most = 0;
+  for (const int64_t bytes : each) most = bytes > most ? bytes : most;
+  return most;
+}
+
+template <bool pairs>
+constexpr Ops<float> kOps = {
+    scratch_bytes,
+    avx512::embed,
+    avx512::rms_norm,
+    [](const Executor* run, const LinearArgs<float>* a) { avx512::linear(run, a, pairs); },
+    avx512::rope_table,
+    [](const Executor* run, const QkvArgs<float>* a) { avx512::qkv(run, a, pairs); },
+    avx512::attention,
+    avx512::router,
+    [](const Executor* run, const ExpertsArgs<float>* a) { avx512::experts(run, a, pairs); }};
 
 int64_t step_scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t max_outputs,
                            int32_t n_workers) {
-  return default_scratch_bytes(kOps, *s, max_tokens, max_outputs, n_workers);
+  return default_scratch_bytes(kOps<false>, *s, max_tokens, max_outputs, n_workers);
 }
 
+template <bool pairs>
 int32_t step(const StepPlan* plan) {
-  return default_step(kOps, *plan);
+  return default_step(kOps<pairs>, *plan);
 }
+
+template <bool pairs>
+constexpr Backend kBackend = common::cpu_backend(pairs ? "avx512_pairs" : "avx512", &kOps<pairs>,
+                                                 step_scratch_bytes, step<pairs>);
 
 }  // namespace
 
 const Backend* avx512_backend() {
-  static constexpr Backend kBackend =
-      common::cpu_backend("avx512", &kOps, step_scratch_bytes, step);
-  return &kBackend;
+  return &kBackend<false>;
+}
+
+const Backend* avx512_pairs_backend() {
+  return &kBackend<true>;
 }
 
 }  // namespace mm2::kernels

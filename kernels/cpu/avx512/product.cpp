@@ -1,28 +1,37 @@
-// BF16 activations meet weights that are exact in BF16 in pairs; everything else goes the way of AVX2.
 #include "kernels/cpu/avx512/product.h"
 
-#include "kernels/cpu/avx2/product.h"
-#include "kernels/cpu/avx512/product_pairs.h"
+#include <immintrin.h>
 
 namespace mm2::kernels::avx512 {
+namespace {
 
-void prepare(const Matrix& w, const float* const* x, int32_t n, int32_t activations, void* room,
-             common::Prepared* prepared) {
-  const bool exact = !is_plain(w.format) || w.format.number == kBF16;
-  if (exact && activations == kBF16) {
-    prepare_pairs(w, x, n, room, prepared);
-  } else {
-    common::order_rows(w, x, n, room, prepared);
+using layout::kBlockRows;
+
+void scale_output(const Matrix& w, int64_t n, float* sums) {
+  const __m512 s = _mm512_set1_ps(w.output_scale);
+  for (int64_t i = 0; i < n; i += 16) {
+    const __m512 sum = _mm512_load_ps(sums + i);
+    _mm512_store_ps(sums + i,
+                    w.output_divides != 0 ? _mm512_div_ps(sum, s) : _mm512_mul_ps(sum, s));
   }
 }
 
-void product(const Matrix& w, int64_t block, const common::Prepared& x, int32_t activations,
-             float* sums) {
-  if (x.packed != nullptr) {
-    product_of_pairs(w, block, x, sums);
+}  // namespace
+
+void product(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x, float* sums) {
+  if (x.n == 1 && !x.packing.pairs) {
+    product_of_one(w, block, n_blocks, x, sums);
   } else {
-    avx2::product(w, block, x, activations, sums);
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      float* to = sums + b * x.n * kBlockRows;
+      if (x.packing.pairs) {
+        product_of_pairs(w, block + b, x, to);
+      } else {
+        product_of_many(w, block + b, x, to);
+      }
+    }
   }
+  if (w.output_scale != 1.0f) scale_output(w, n_blocks * x.n * kBlockRows, sums);
 }
 
 }  // namespace mm2::kernels::avx512
