@@ -125,17 +125,18 @@ const ToolSchema* ToolSchemas::find(const std::string& name) const {
 Result<std::shared_ptr<const ToolSchemas>> ToolSchemas::parse(std::string_view tools_json) {
   auto out = std::make_shared<ToolSchemas>();
   if (trim(tools_json).empty()) return std::shared_ptr<const ToolSchemas>(std::move(out));
-  MM2_ASSIGN_OR_RETURN(out->document_, parse_value(tools_json, "tools"));
-  if (!out->document_.is_array() && !out->document_.is_null()) {
+  out->text_ = tools_json;
+  MM2_ASSIGN_OR_RETURN(out->document_, parse_document(out->text_, "tools"));
+  if (!out->document_->is_array() && !out->document_->is_null()) {
     return error(Code::invalid_argument, "tools: an array of tool definitions is needed");
   }
   SchemaReader reader;
-  for (const Value& tool : out->document_.items) {
+  for (const Value& tool : out->document_->items) {
     const Value* inner = tool.find("function");
     if (inner == nullptr || !inner->is_object()) inner = &tool;
     const Value* name = inner->find("name");
     if (name == nullptr || !name->is_string()) continue;
-    out->tools_.try_emplace(name->text, reader.read(inner->find("parameters")));
+    out->tools_.try_emplace(std::string(name->text), reader.read(inner->find("parameters")));
   }
   return std::shared_ptr<const ToolSchemas>(std::move(out));
 }

@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "base/status.h"
+#include "chat/document.h"
 #include "chat/value.h"
 
 namespace mm2::chat {
@@ -59,7 +60,8 @@ class ToolSchemas {
   const ToolSchema* find(const std::string& name) const;
 
  private:
-  Value document_;  // enum members point into it
+  std::string text_;
+  Document document_;  // of text_; enum members point into it
   absl::flat_hash_map<std::string, ToolSchema> tools_;
 };
 

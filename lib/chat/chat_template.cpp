@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/json.h"
+#include "chat/document.h"
 #include "chat/jinja/template.h"
 #include "chat/template_source.h"
 
@@ -54,8 +55,9 @@ class NativeTemplate final : public ChatTemplate {
       : dialect_(std::move(dialect)), name_(std::move(name)), file_(std::move(file)) {}
 
   Result<Prompt> render(std::string_view request_json, const RenderBudget& budget) const override {
-    MM2_ASSIGN_OR_RETURN(const Value value, parse_value(request_json, "request"));
-    MM2_ASSIGN_OR_RETURN(const ChatRequest request, read_request(value));
+    MM2_ASSIGN_OR_RETURN(const Document document, parse_document(request_json, "request"));
+    MM2_ASSIGN_OR_RETURN(ChatRequest request, read_request(*document));
+    request.size_hint = request_json.size();
     return render_m2(dialect_, request, budget.max_output_bytes);
   }
 
@@ -128,14 +130,18 @@ class InterpretedTemplate final : public ChatTemplate {
       : program_(std::move(program)), file_(std::move(file)) {}
 
   Result<Prompt> render(std::string_view request_json, const RenderBudget& budget) const override {
-    MM2_ASSIGN_OR_RETURN(const Value value, parse_value(request_json, "request"));
-    MM2_ASSIGN_OR_RETURN(const ChatRequest request, read_request(value));
-    Value context;
-    context.kind = Value::Kind::object;
-    if (request.kwargs != nullptr) context = *request.kwargs;
+    MM2_ASSIGN_OR_RETURN(const Document document, parse_document(request_json, "request"));
+    MM2_ASSIGN_OR_RETURN(ChatRequest request, read_request(*document));
+    request.size_hint = request_json.size();
+    std::vector<std::string_view> keys;
+    std::vector<Value> items;
+    if (request.kwargs != nullptr) {
+      keys.assign(request.kwargs->keys.begin(), request.kwargs->keys.end());
+      items.assign(request.kwargs->items.begin(), request.kwargs->items.end());
+    }
     const auto put = [&](const char* name, const Value& member) {
-      context.keys.emplace_back(name);
-      context.items.push_back(member);
+      keys.emplace_back(name);
+      items.push_back(member);
     };
     put("messages", *request.messages);
     if (request.tools != nullptr) put("tools", *request.tools);
@@ -143,6 +149,10 @@ class InterpretedTemplate final : public ChatTemplate {
     wanted.kind = Value::Kind::boolean;
     wanted.flag = request.add_generation_prompt;
     put("add_generation_prompt", wanted);
+    Value context;
+    context.kind = Value::Kind::object;
+    context.items = items;
+    context.keys = keys;
     MM2_ASSIGN_OR_RETURN(
         const jinja::Rendering out,
         jinja::render(*program_, context, limits_of(budget), clock_of(request.now)));
@@ -228,15 +238,15 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::load(const std::string
 Result<std::string> run_template(std::string_view source, std::string_view context_json,
                                  std::optional<jinja::DateTime> now, const RenderBudget& budget,
                                  jinja::Failure* failure) {
-  MM2_ASSIGN_OR_RETURN(const Value context, parse_value(context_json, "context"));
-  if (!context.is_object()) return error(Code::invalid_argument, "context: an object is needed");
+  MM2_ASSIGN_OR_RETURN(const Document context, parse_document(context_json, "context"));
+  if (!context->is_object()) return error(Code::invalid_argument, "context: an object is needed");
   const auto program = jinja::parse_program(source);
   if (!program.ok()) {
     *failure = jinja::failure_of(program.status(), false);
     return program.status();
   }
   bool raised = false;
-  auto out = jinja::render(**program, context, limits_of(budget), clock_of(now), &raised);
+  auto out = jinja::render(**program, *context, limits_of(budget), clock_of(now), &raised);
   if (out.ok()) return std::move(out->text);
   *failure = jinja::failure_of(out.status(), raised);
   return out.status();

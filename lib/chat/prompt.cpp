@@ -5,18 +5,29 @@
 namespace mm2::chat {
 
 void Prompt::add_markup(std::string_view token) {
+  close();
   segments.push_back({text.size(), text.size() + token.size(), true});
   text += token;
 }
 
 void Prompt::add_text(std::string_view plain) {
   if (plain.empty()) return;
-  // One run, however many pieces it came in: the tokenizer's split depends on the neighbours.
+  open_text() += plain;
+  segments.back().end = text.size();
+}
+
+// One run, however many pieces it came in: the tokenizer's split depends on the neighbours.
+std::string& Prompt::open_text() {
   if (segments.empty() || segments.back().is_markup) {
     segments.push_back({text.size(), text.size(), false});
   }
-  text += plain;
+  return text;
+}
+
+void Prompt::close() {
+  if (segments.empty() || segments.back().is_markup) return;
   segments.back().end = text.size();
+  if (segments.back().begin == text.size()) segments.pop_back();
 }
 
 Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Encode& encode) {

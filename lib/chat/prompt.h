@@ -35,6 +35,10 @@ struct Prompt {
   void add_markup(std::string_view token);
   /// Appends anything else. Text that spells a control token stays ordinary text.
   void add_text(std::string_view plain);
+  /// The same piece by piece: what is appended to the result before another function is called is
+  /// ordinary text. The segments are right again after add_markup() or close().
+  std::string& open_text();
+  void close();
 };
 
 /// Appends the ids of `text`; special tokens are recognised in it only if `parse_special`.

@@ -1,5 +1,8 @@
 #include "chat/renderer.h"
 
+#include <algorithm>
+#include <span>
+
 #include "absl/strings/str_cat.h"
 
 namespace mm2::chat {
@@ -59,13 +62,9 @@ std::string_view strip_newlines(std::string_view text) {
   return text;
 }
 
-std::string visible_text(const Value* content) {
-  std::string out;
-  if (content == nullptr) return out;
-  if (!content->is_array()) {
-    append_str(out, *content);
-    return out;
-  }
+void append_visible(std::string& out, const Value* content) {
+  if (content == nullptr) return;
+  if (!content->is_array()) return append_str(out, *content);
   for (const Value& item : content->items) {
     if (equals(field(item, "type"), "text")) {
       if (const Value* text = field(item, "text")) append_str(out, *text);
@@ -73,7 +72,14 @@ std::string visible_text(const Value* content) {
       out += item.text;
     }
   }
-  return out;
+}
+
+// The same as a view of the content itself where it can be, else of *buffer.
+std::string_view visible_text(const Value* content, std::string* buffer) {
+  if (content != nullptr && content->is_string()) return content->text;
+  buffer->clear();
+  append_visible(*buffer, content);
+  return *buffer;
 }
 
 class Renderer {
@@ -82,7 +88,9 @@ class Renderer {
       : dialect_(dialect), request_(request), limit_(max_output_bytes) {}
 
   Result<Prompt> run() {
-    const std::vector<Value>& messages = request_.messages->items;
+    out_.text.reserve(std::min<uint64_t>(request_.size_hint + 4096, limit_));
+    out_.segments.reserve(8 * request_.messages->items.size() + 16);
+    const std::span<const Value> messages = request_.messages->items;
     const bool has_system = !messages.empty() && has_role(messages[0], "system");
     first_ = has_system ? 1 : 0;
     for (size_t i = first_; i < messages.size(); ++i) {
@@ -99,26 +107,27 @@ class Renderer {
       } else if (has_role(messages[i], "tool")) {
         MM2_RETURN_IF_ERROR(tool_result(i));
       } else if (has_role(messages[i], "user")) {
-        open_turn("user");
-        out_.add_text(visible_text(field(messages[i], "content")));
+        open_turn("user\n");
+        append_visible(out_.open_text(), field(messages[i], "content"));
         close_turn();
       }
       MM2_RETURN_IF_ERROR(within_budget());
     }
     if (request_.add_generation_prompt) generation_prompt();
+    out_.close();
     return std::move(out_);
   }
 
  private:
-  void open_turn(std::string_view role) {
+  void open_turn(std::string_view role_and_newline) {
     out_.add_markup(kTurn);
-    out_.add_text(role);
-    out_.add_text("\n");
+    write(role_and_newline);
   }
   void close_turn() {
     out_.add_markup(kEndOfTurn);
-    out_.add_text("\n");
+    write("\n");
   }
+  void write(std::string_view text) { out_.open_text() += text; }
   Status within_budget() const {
     if (out_.text.size() <= limit_) return {};
     return error(Code::budget, "rendering the prompt: more than ", limit_, " bytes");
@@ -126,17 +135,15 @@ class Renderer {
 
   Status system_turn(const Value* system) {
     out_.add_markup(kBeginText);
-    open_turn("system");
+    open_turn("system\n");
     const Value* content = system ? field(*system, "content") : nullptr;
     const Value* identity = request_.kwarg("model_identity");
     if (truthy(content)) {
-      out_.add_text(visible_text(content));
+      append_visible(out_.open_text(), content);
     } else if (identity != nullptr) {
-      std::string text;
-      append_str(text, *identity);
-      out_.add_text(text);
+      append_str(out_.open_text(), *identity);
     } else {
-      out_.add_text(dialect_.identity);
+      write(dialect_.identity);
     }
     if (system != nullptr && dialect_.date_and_location) {
       MM2_RETURN_IF_ERROR(system_line("Current date: ", "current_date", *system));
@@ -150,25 +157,24 @@ class Renderer {
   Status system_line(std::string_view label, std::string_view name, const Value& system) {
     const Value* value = field(system, name);
     if (!truthy(value)) return {};
-    out_.add_text("\n");
-    out_.add_text(label);
-    return name_text("messages[0]." + std::string(name), value);
+    write("\n");
+    write(label);
+    return name_text([&] { return "messages[0]." + std::string(name); }, value);
   }
 
   // A string, or whatever it is in dialects that join anything.
-  Status name_text(const std::string& where, const Value* value) {
+  template <typename Where>
+  Status name_text(const Where& where, const Value* value) {
     if (!dialect_.prints_any_type && (value == nullptr || !value->is_string())) {
-      return wrong_type(where, "a string", value);
+      return wrong_type(where(), "a string", value);
     }
-    std::string text;
-    if (value != nullptr) append_str(text, *value);
-    out_.add_text(text);
+    if (value != nullptr) append_str(out_.open_text(), *value);
     return {};
   }
 
   Status tools() {
     if (!truthy(request_.tools)) return {};
-    out_.add_text(
+    write(
         "\n\n# Tools\nYou may call one or more tools to assist with the user query.\n"
         "Here are the tools available in JSONSchema format:\n\n<tools>\n");
     for (size_t i = 0; i < request_.tools->items.size(); ++i) {
@@ -177,17 +183,16 @@ class Renderer {
         return error(Code::invalid_argument, "tools[", i,
                      "].function: missing; a tool is {\"type\": \"function\", \"function\": {..}}");
       }
-      std::string json = "<tool>";
-      append_json(json, *function);
-      json += "</tool>\n";
-      out_.add_text(json);
+      write("<tool>");
+      append_json(out_.open_text(), *function);
+      write("</tool>\n");
       MM2_RETURN_IF_ERROR(within_budget());
     }
-    out_.add_text(
+    write(
         "</tools>\n\nWhen making tool calls, use XML format to invoke tools and pass "
         "parameters:\n\n");
     out_.add_markup(kCalls);
-    out_.add_text(
+    write(
         "\n<invoke name=\"tool-name-1\">\n"
         "<parameter name=\"param-key-1\">param-value-1</parameter>\n"
         "<parameter name=\"param-key-2\">param-value-2</parameter>\n"
@@ -198,9 +203,8 @@ class Renderer {
 
   Status assistant_turn(size_t i) {
     const Value& message = request_.messages->items[i];
-    open_turn("ai");
-    const std::string whole = visible_text(field(message, "content"));
-    std::string_view content = whole;
+    open_turn("ai\n");
+    std::string_view content = visible_text(field(message, "content"), &buffer_);
     std::string_view reasoning;
     const Value* given = field(message, "reasoning_content");
     if (given != nullptr && given->is_string()) {
@@ -217,13 +221,13 @@ class Renderer {
                        (thinks_ || dialect_.thinking != M2Dialect::Thinking::open_if_wanted);
     if (!reasoning.empty() && shows) {
       out_.add_markup(kThink);
-      out_.add_text("\n");
-      out_.add_text(reasoning);
-      out_.add_text("\n");
+      write("\n");
+      write(reasoning);
+      write("\n");
       out_.add_markup(kThinkEnd);
-      out_.add_text("\n\n");
+      write("\n\n");
     }
-    out_.add_text(content);
+    write(content);
     MM2_RETURN_IF_ERROR(calls(i, field(message, "tool_calls")));
     close_turn();
     return {};
@@ -232,15 +236,15 @@ class Renderer {
   Status calls(size_t i, const Value* list) {
     called_ = truthy(list);
     if (!called_) return {};
-    const std::string where = absl::StrCat("messages[", i, "].tool_calls");
-    if (!list->is_array()) return wrong_type(where, "an array", list);
-    if (dialect_.newline_before_calls) out_.add_text("\n");
+    const auto where = [i] { return absl::StrCat("messages[", i, "].tool_calls"); };
+    if (!list->is_array()) return wrong_type(where(), "an array", list);
+    if (dialect_.newline_before_calls) write("\n");
     out_.add_markup(kCalls);
-    out_.add_text("\n");
+    write("\n");
     for (size_t c = 0; c < list->items.size(); ++c) {
       const Value* wrapped = field(list->items[c], "function");
-      MM2_RETURN_IF_ERROR(
-          call(absl::StrCat(where, "[", c, "]"), truthy(wrapped) ? *wrapped : list->items[c]));
+      MM2_RETURN_IF_ERROR(call([&] { return absl::StrCat(where(), "[", c, "]"); },
+                               truthy(wrapped) ? *wrapped : list->items[c]));
       MM2_RETURN_IF_ERROR(within_budget());
     }
     out_.add_markup(kCallsEnd);
@@ -252,7 +256,7 @@ class Renderer {
     } else if (dialect_.last_call == M2Dialect::LastCall::function_present) {
       const Value* function = field(last, "function");
       if (function == nullptr) {
-        return error(Code::invalid_argument, where, "[", list->items.size() - 1,
+        return error(Code::invalid_argument, where(), "[", list->items.size() - 1,
                      "].function: missing; this template needs calls wrapped in it");
       }
       const Value* name = field(*function, "name");
@@ -261,36 +265,40 @@ class Renderer {
     return {};
   }
 
-  Status call(const std::string& where, const Value& call) {
-    out_.add_text("<invoke name=\"");
-    MM2_RETURN_IF_ERROR(name_text(where + ".name", field(call, "name")));
-    out_.add_text("\">\n");
+  // `where()` names the call in messages.
+  template <typename Where>
+  Status call(const Where& where, const Value& call) {
+    write("<invoke name=\"");
+    MM2_RETURN_IF_ERROR(name_text([&] { return where() + ".name"; }, field(call, "name")));
+    write("\">\n");
     const Value* arguments = field(call, "arguments");
     if (arguments != nullptr && arguments->is_string()) {
-      return error(Code::invalid_argument, where,
+      return error(Code::invalid_argument, where(),
                    ".arguments: an object is needed, found a string; JSON text of an OpenAI client "
                    "has to be parsed first");
     }
     const bool absent = arguments == nullptr && dialect_.arguments_may_be_missing;
     if (!absent && (arguments == nullptr || !arguments->is_object())) {
-      return wrong_type(where + ".arguments", "an object", arguments);
+      return wrong_type(where() + ".arguments", "an object", arguments);
     }
     for (size_t k = 0; !absent && k < arguments->items.size(); ++k) {
       const Value& value = arguments->items[k];
-      out_.add_text("<parameter name=\"");
-      out_.add_text(arguments->keys[k]);
-      out_.add_text("\">");
-      std::string text;
-      if (!value.is_string()) append_json(text, value);
-      out_.add_text(value.is_string() ? value.text : text);
-      out_.add_text("</parameter>\n");
+      write("<parameter name=\"");
+      write(arguments->keys[k]);
+      write("\">");
+      if (value.is_string()) {
+        write(value.text);
+      } else {
+        append_json(out_.open_text(), value);
+      }
+      write("</parameter>\n");
     }
-    out_.add_text("</invoke>\n");
+    write("</invoke>\n");
     return {};
   }
 
   Status tool_result(size_t i) {
-    const std::vector<Value>& messages = request_.messages->items;
+    const std::span<const Value> messages = request_.messages->items;
     if (!called_) {
       return error(Code::invalid_argument,
                    "Message has tool role, but there was no previous assistant message with a tool "
@@ -298,17 +306,17 @@ class Renderer {
     }
     if (i == first_ || !has_role(messages[i - 1], "tool")) {
       out_.add_markup(kTurn);
-      out_.add_text("tool");
+      write("tool");
     }
     const Value* content = field(messages[i], "content");
     if (content != nullptr && content->is_string()) {
-      out_.add_text("\n<response>");
-      out_.add_text(content->text);
-      out_.add_text("</response>");
+      write("\n<response>");
+      write(content->text);
+      write("</response>");
     } else if (content != nullptr && content->is_array()) {
       for (const Value& item : content->items) list_response(&item, {});
     } else if (content != nullptr && content->is_object()) {
-      for (const std::string& key : content->keys) list_response(nullptr, key);
+      for (const std::string_view key : content->keys) list_response(nullptr, key);
     } else if (content != nullptr) {
       return wrong_type(absl::StrCat("messages[", i, "].content"), "a string or an array", content);
     }
@@ -317,26 +325,26 @@ class Renderer {
   }
 
   // An element of a list, or (item null) a key of an object, which iterates as its keys.
-  void list_response(const Value* item, const std::string& key) {
-    std::string text = key;
-    if (item != nullptr) {
+  void list_response(const Value* item, std::string_view key) {
+    write("\n<response>");
+    if (item == nullptr) {
+      write(key);
+    } else {
       const Value* shown = field(*item, "output");
       if (shown == nullptr && equals(field(*item, "type"), "text")) shown = field(*item, "text");
-      append_str(text, shown != nullptr ? *shown : *item);
+      append_str(out_.open_text(), shown != nullptr ? *shown : *item);
     }
-    out_.add_text("\n<response>");
-    out_.add_text(text);
-    out_.add_text("\n</response>");
+    write("\n</response>");
   }
 
   void generation_prompt() {
-    open_turn("ai");
+    open_turn("ai\n");
     if (!thinks_ && dialect_.thinking == M2Dialect::Thinking::open_if_wanted) return;
     out_.add_markup(kThink);
-    out_.add_text("\n");
+    write("\n");
     if (!thinks_) {
       out_.add_markup(kThinkEnd);
-      out_.add_text("\n\n");
+      write("\n\n");
     }
   }
 
@@ -344,6 +352,7 @@ class Renderer {
   const ChatRequest& request_;
   const uint64_t limit_;
   Prompt out_;
+  std::string buffer_;
   size_t first_ = 0;        // the first message after the system message
   int64_t last_user_ = -1;  // reasoning is shown only after it
   bool thinks_ = true;

@@ -39,6 +39,7 @@ struct ChatRequest {
   const Value* kwargs = nullptr;    // null or an object
   std::optional<jinja::DateTime> now;
   bool add_generation_prompt = false;
+  size_t size_hint = 0;  // about the size of the text to be made
 
   const Value* kwarg(std::string_view name) const { return kwargs ? kwargs->find(name) : nullptr; }
 };

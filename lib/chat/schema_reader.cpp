@@ -67,7 +67,7 @@ ToolSchema SchemaReader::read(const Value* parameters) {
   }
   if (const Value* properties = member(*shape, "properties")) {
     for (size_t i = 0; i < properties->keys.size(); ++i) {
-      out.parameters.try_emplace(properties->keys[i], type_of(root, properties->items[i]));
+      out.parameters.try_emplace(std::string(properties->keys[i]), type_of(root, properties->items[i]));
     }
   }
   if (const Value* additional = member(*shape, "additionalProperties")) {
@@ -100,7 +100,7 @@ ParameterType SchemaReader::type_of(const Value& root, const Value& schema) {
 }
 
 void SchemaReader::add_member(const Value& member, ParameterType& type) const {
-  if (member.is_string()) type.exact_members.try_emplace(member.text, &member);
+  if (member.is_string()) type.exact_members.try_emplace(std::string(member.text), &member);
   std::string spelled, printed;
   append_json(spelled, member);
   append_str(printed, member);

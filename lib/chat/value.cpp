@@ -2,124 +2,14 @@
 
 #include <charconv>
 #include <cstdlib>
-#include <utility>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/json.h"
-#include "chat/json_text.h"
 #include "chat/printable.h"
+#include "text/json_scan.h"
 
 namespace mm2::chat {
 namespace {
-
-// Builds the document without recursion and stops at the first broken rule.
-class Builder {
- public:
-  using number_integer_t = Json::number_integer_t;
-  using number_unsigned_t = Json::number_unsigned_t;
-  using number_float_t = Json::number_float_t;
-  using string_t = Json::string_t;
-  using binary_t = Json::binary_t;
-
-  explicit Builder(Value& root) : root_(root) {}
-
-  bool null() { return place(Value()); }
-  bool boolean(bool value) {
-    Value v;
-    v.kind = Value::Kind::boolean;
-    v.flag = value;
-    return place(std::move(v));
-  }
-  bool number_integer(number_integer_t value) { return integer(absl::StrCat(value)); }
-  bool number_unsigned(number_unsigned_t value) { return integer(absl::StrCat(value)); }
-  bool number_float(number_float_t value, const string_t& spelling) {
-    if (spelling.find_first_of(".eE") == std::string::npos) return integer(spelling);
-    Value v;
-    v.kind = Value::Kind::real;
-    v.real = value;
-    return place(std::move(v));
-  }
-  bool string(string_t& value) {
-    Value v;
-    v.kind = Value::Kind::string;
-    v.text = std::move(value);
-    return place(std::move(v));
-  }
-  bool binary(binary_t&) { return fail("binary value"); }
-  bool start_object(size_t) { return open(Value::Kind::object); }
-  bool start_array(size_t) { return open(Value::Kind::array); }
-  bool end_object() { return close(); }
-  bool end_array() { return close(); }
-
-  bool key(string_t& name) {
-    Level& level = levels_.back();
-    const auto [at, is_new] = level.index.try_emplace(name, level.node->items.size());
-    level.slot = at->second;
-    if (is_new) {
-      level.node->keys.push_back(std::move(name));
-      level.node->items.emplace_back();
-    }
-    return true;
-  }
-
-  bool parse_error(size_t, const std::string&, const nlohmann::json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1..."
-    std::string_view text = e.what();
-    if (const size_t at = text.find("] "); at != std::string_view::npos) text.remove_prefix(at + 2);
-    return fail(std::string(text));
-  }
-
-  const std::string& reason() const { return reason_; }
-
- private:
-  struct Level {
-    Value* node;
-    size_t slot = 0;  // of an object: where the value of the last key goes
-    absl::flat_hash_map<std::string, size_t> index;
-  };
-
-  bool fail(std::string reason) {
-    if (reason_.empty()) reason_ = std::move(reason);
-    return false;
-  }
-  bool integer(std::string digits) {
-    Value v;
-    v.kind = Value::Kind::integer;
-    v.text = std::move(digits);
-    return place(std::move(v));
-  }
-  Value* put(Value&& value) {
-    if (levels_.empty()) {
-      root_ = std::move(value);
-      return &root_;
-    }
-    Level& level = levels_.back();
-    if (level.node->is_array()) return &level.node->items.emplace_back(std::move(value));
-    return &(level.node->items[level.slot] = std::move(value));
-  }
-  bool place(Value&& value) {
-    put(std::move(value));
-    return true;
-  }
-  bool open(Value::Kind kind) {
-    if (static_cast<int>(levels_.size()) >= kMaxValueDepth) {
-      return fail(absl::StrCat("nesting depth above ", kMaxValueDepth));
-    }
-    Value v;
-    v.kind = kind;
-    levels_.push_back({put(std::move(v)), 0, {}});
-    return true;
-  }
-  bool close() {
-    levels_.pop_back();
-    return true;
-  }
-
-  Value& root_;
-  std::vector<Level> levels_;
-  std::string reason_;
-};
 
 // Reads one code point of valid UTF-8 at `at` and moves behind it.
 char32_t next_code_point(std::string_view text, size_t& at) {
@@ -134,40 +24,17 @@ char32_t next_code_point(std::string_view text, size_t& at) {
   return code;
 }
 
-// repr() of a str: single quotes unless only single ones occur inside.
-void append_repr_string(std::string& out, std::string_view text) {
-  const bool single = text.find('\'') != std::string_view::npos;
-  const char quote = single && text.find('"') == std::string_view::npos ? '"' : '\'';
-  out += quote;
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    const char32_t c = next_code_point(text, at);
-    if (c == static_cast<char32_t>(quote) || c == '\\') {
-      out += '\\';
-      out += static_cast<char>(c);
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (is_printable(c)) {
-      out += text.substr(begin, at - begin);
-    } else if (c < 0x100) {
-      absl::StrAppendFormat(&out, "\\x%02x", static_cast<uint32_t>(c));
-    } else if (c < 0x10000) {
-      absl::StrAppendFormat(&out, "\\u%04x", static_cast<uint32_t>(c));
-    } else {
-      absl::StrAppendFormat(&out, "\\U%08x", static_cast<uint32_t>(c));
-    }
+void append_escape(std::string& out, char c) {
+  constexpr std::string_view kNames = "\"\\bfnrt", kMeanings = "\"\\\b\f\n\r\t";
+  if (const size_t i = kMeanings.find(c); i != std::string_view::npos) {
+    out += '\\';
+    out += kNames[i];
+  } else {
+    constexpr std::string_view kHex = "0123456789abcdef";
+    out += "\\u00";
+    out += kHex[static_cast<unsigned char>(c) >> 4];
+    out += kHex[static_cast<unsigned char>(c) & 15];
   }
-  out += quote;
-}
-
-void append_json_string(std::string& out, std::string_view text) {
-  out += '"';
-  append_escaped(out, text);
-  out += '"';
 }
 
 // JSON and repr() differ in the words, the strings and nothing else. Depth is at most
@@ -210,6 +77,48 @@ void append_nested(std::string& out, const Value& value, bool json) {
 
 }  // namespace
 
+// Single quotes unless only single ones occur inside.
+void append_repr_string(std::string& out, std::string_view text) {
+  const bool single = text.find('\'') != std::string_view::npos;
+  const char quote = single && text.find('"') == std::string_view::npos ? '"' : '\'';
+  out += quote;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    const char32_t c = next_code_point(text, at);
+    if (c == static_cast<char32_t>(quote) || c == '\\') {
+      out += '\\';
+      out += static_cast<char>(c);
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\r') {
+      out += "\\r";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (is_printable(c)) {
+      out += text.substr(begin, at - begin);
+    } else if (c < 0x100) {
+      absl::StrAppendFormat(&out, "\\x%02x", static_cast<uint32_t>(c));
+    } else if (c < 0x10000) {
+      absl::StrAppendFormat(&out, "\\u%04x", static_cast<uint32_t>(c));
+    } else {
+      absl::StrAppendFormat(&out, "\\U%08x", static_cast<uint32_t>(c));
+    }
+  }
+  out += quote;
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  for (size_t at = 0;;) {
+    const size_t end = plain_end(text, at);
+    out.append(text, at, end - at);
+    if (end == text.size()) break;
+    append_escape(out, text[end]);
+    at = end + 1;
+  }
+  out += '"';
+}
+
 const Value* Value::find(std::string_view name) const {
   for (size_t i = 0; i < keys.size(); ++i) {
     if (keys[i] == name) return &items[i];
@@ -234,19 +143,6 @@ bool Value::truthy() const {
       return !items.empty();
   }
   return false;
-}
-
-Result<Value> parse_value(std::string_view text, const std::string& what) {
-  Value root;
-  Builder builder(root);
-  if (text.substr(0, 3) == "\xEF\xBB\xBF") {
-    return error(Code::format, what, ": starts with a byte order mark, JSON must not");
-  }
-  if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
-    return error(Code::format, what, ": ",
-                 builder.reason().empty() ? std::string("not JSON") : builder.reason());
-  }
-  return root;
 }
 
 void append_str(std::string& out, const Value& value) {

@@ -4,24 +4,23 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
-
-#include "base/status.h"
 
 namespace mm2::chat {
 
-/// A JSON value with exact integers of any size and members in the order they were written.
+/// A JSON value with exact integers of any size and members in the order they were written. Text
+/// and children belong to whoever made it: mostly a Document.
 struct Value {
   enum class Kind : uint8_t { null, boolean, integer, real, string, array, object };
 
   Kind kind = Kind::null;
-  bool flag = false;              // boolean
-  double real = 0;                // real
-  std::string text;               // string; integer: its decimal digits
-  std::vector<Value> items;       // array; object: values
-  std::vector<std::string> keys;  // object: the names of `items`
+  bool flag = false;                       // boolean
+  double real = 0;                         // real
+  std::string_view text;                   // string; integer: its decimal digits
+  std::span<const Value> items;            // array; object: values
+  std::span<const std::string_view> keys;  // object: the names of `items`
 
   bool is_null() const { return kind == Kind::null; }
   bool is_string() const { return kind == Kind::string; }
@@ -35,18 +34,17 @@ struct Value {
   bool truthy() const;
 };
 
-/// Nesting that parse_value accepts.
-inline constexpr int kMaxValueDepth = 256;
-
-/// Strict JSON in valid UTF-8, at most kMaxValueDepth deep; of equal keys the last one wins at the
-/// place of the first, as in Python. `what` names the text in messages. Failures: Code::format.
-Result<Value> parse_value(std::string_view text, const std::string& what);
-
 /// str(value): what {{ value }} prints.
 void append_str(std::string& out, const Value& value);
 
 /// json.dumps(value, ensure_ascii=False): the `tojson` filter of chat templates.
 void append_json(std::string& out, const Value& value);
+
+/// A string as JSON, with its quotes. `text` is well-formed UTF-8.
+void append_json_string(std::string& out, std::string_view text);
+
+/// repr() of a str; `text` is well-formed UTF-8.
+void append_repr_string(std::string& out, std::string_view text);
 
 /// repr() of a float: the shortest digits that read back, "1.0", "1e+16", "1e-05".
 void append_float(std::string& out, double value);

@@ -1,35 +1,15 @@
 #include "text/json_cursor.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
+#include "text/json_scan.h"
 #include "text/utf8.h"
 
 namespace mm2 {
 namespace {
 
 constexpr int kMaxDepth = 64;
-
-bool is_plain(char c) {
-  return c != '"' && c != '\\' && static_cast<unsigned char>(c) >= 0x20;
-}
-
-// End of the run of plain bytes that begins at `begin`.
-size_t plain_end(std::string_view text, size_t begin) {
-  constexpr uint64_t kOnes = 0x0101010101010101u, kHighs = 0x8080808080808080u;
-  for (; text.size() - begin >= 8; begin += 8) {
-    uint64_t word;
-    std::memcpy(&word, text.data() + begin, 8);
-    const uint64_t quote = word ^ kOnes * '"', backslash = word ^ kOnes * '\\';
-    // The high bit of each byte that is below the subtrahend's: exact where there is none.
-    const uint64_t hits = ((quote - kOnes) & ~quote) | ((backslash - kOnes) & ~backslash) |
-                          ((word - kOnes * 0x20) & ~word);
-    if ((hits & kHighs) != 0) break;
-  }
-  while (begin < text.size() && is_plain(text[begin])) ++begin;
-  return begin;
-}
 
 }  // namespace
 
@@ -87,7 +67,7 @@ Status JsonCursor::string(std::string_view* value) {
     }
     if (c == '\\') {
       MM2_RETURN_IF_ERROR(escape(&unescaped_));
-    } else if (is_plain(c)) {
+    } else if (is_plain_in_json(c)) {
       const size_t end = plain_end(text_, position_);
       unescaped_.append(text_.substr(position_, end - position_));
       position_ = end;

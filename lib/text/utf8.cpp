@@ -46,15 +46,18 @@ Step step(std::string_view text) {
 
 size_t valid_prefix(std::string_view text) {
   size_t i = 0;
+  const auto word_at = [&](size_t at) {
+    uint64_t word;
+    std::memcpy(&word, text.data() + at, 8);
+    return word;
+  };
   while (i < text.size()) {
-    if (text.size() - i >= 8) {
-      uint64_t word;
-      std::memcpy(&word, text.data() + i, 8);
-      if ((word & 0x8080808080808080u) == 0) {
-        i += 8;
-        continue;
-      }
-    }
+    while (text.size() - i >= 32 &&
+           ((word_at(i) | word_at(i + 8) | word_at(i + 16) | word_at(i + 24)) &
+            0x8080808080808080u) == 0)
+      i += 32;
+    while (text.size() - i >= 8 && (word_at(i) & 0x8080808080808080u) == 0) i += 8;
+    if (i == text.size()) break;
     const auto lead = static_cast<unsigned char>(text[i]);
     if (lead < 0x80) {
       ++i;

@@ -1,6 +1,7 @@
 #include "chat/jinja/run.h"
 
 #include "base/join.h"
+#include "chat/document.h"
 #include "chat/jinja/strings.h"
 
 namespace mm2::chat::jinja {
@@ -36,8 +37,8 @@ Run::~Run() {
 Result<Captured> Run::render(const Value& context) {
   globals_.resize(program_.names.size());
   has_global_.resize(program_.names.size());
-  const auto global = [&](const std::string& name, const auto& value) {
-    const auto at = program_.ids.find(name);
+  const auto global = [&](std::string_view name, const auto& value) {
+    const auto at = program_.ids.find(absl::string_view(name.data(), name.size()));
     if (at == program_.ids.end()) return;
     globals_[static_cast<size_t>(at->second)] = value();
     has_global_[static_cast<size_t>(at->second)] = true;
@@ -185,7 +186,7 @@ Val Run::import(const Value& value, int depth) {
     case Value::Kind::real:
       return Val::of(value.real);
     case Value::Kind::string:
-      return str(value.text);
+      return str(std::string(value.text));
     case Value::Kind::array: {
       std::vector<Val> items;
       items.reserve(value.items.size());
@@ -196,7 +197,7 @@ Val Run::import(const Value& value, int depth) {
       std::vector<std::pair<Val, Val>> items;
       items.reserve(value.items.size());
       for (size_t i = 0; i < value.items.size() && !failed(); ++i) {
-        items.emplace_back(str(value.keys[i]), import(value.items[i], depth + 1));
+        items.emplace_back(str(std::string(value.keys[i])), import(value.items[i], depth + 1));
       }
       return dict(std::move(items));
     }

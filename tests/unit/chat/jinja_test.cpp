@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "chat/chat_template.h"
+#include "chat/document.h"
 #include "chat/jinja/template.h"
 
 using namespace mm2;
@@ -15,18 +16,30 @@ namespace {
 
 const std::string kData = MM2_TEST_DATA "/chat/";
 
-std::vector<Value> read_lines(const std::string& path) {
-  std::vector<Value> out;
-  std::ifstream in(path, std::ios::binary);
-  REQUIRE(in.good());
-  for (std::string line; std::getline(in, line);) {
-    auto value = parse_value(line, path);
-    REQUIRE(value.ok());
-    out.push_back(*std::move(value));
+// The lines of a file as values, with the text that they point into.
+class Lines {
+ public:
+  explicit Lines(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    REQUIRE(in.good());
+    for (std::string line; std::getline(in, line);) {
+      texts_.push_back(std::make_unique<std::string>(std::move(line)));
+      auto document = parse_document(*texts_.back(), path);
+      INFO(document.status().message());
+      REQUIRE(document.ok());
+      documents_.push_back(*std::move(document));
+      values_.push_back(*documents_.back());
+    }
+    REQUIRE(!values_.empty());
   }
-  REQUIRE(!out.empty());
-  return out;
-}
+  auto begin() const { return values_.begin(); }
+  auto end() const { return values_.end(); }
+
+ private:
+  std::vector<std::unique_ptr<std::string>> texts_;
+  std::vector<Document> documents_;
+  std::vector<Value> values_;
+};
 
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -36,10 +49,10 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-const std::string& text_at(const Value& value, std::string_view name) {
+std::string text_at(const Value& value, std::string_view name) {
   const Value* found = value.find(name);
   REQUIRE(found != nullptr);
-  return found->text;
+  return std::string(found->text);
 }
 
 Result<std::string> render(std::string_view source, const Value& context,
@@ -74,7 +87,7 @@ std::string difference(const Value& expected, const Result<std::string>& got) {
     return *got == output->text ? "" : "printed: " + *got;
   }
   const Value& failure = *expected.find("error");
-  const std::string& name = text_at(failure, "class");
+  const std::string name = text_at(failure, "class");
   if (got.ok()) return "no " + name + " but: " + *got;
   const std::string& message = got.status().message();
   if (got.status().code() == Code::budget) return "budget: " + message;
@@ -115,8 +128,9 @@ const std::map<std::string, std::string> kKnownDifferences = {
 
 TEST_CASE("jinja: every golden case prints or fails as Jinja2 does") {
   size_t must = 0, should = 0, should_equal = 0;
-  for (const Value& line : read_lines(kData + "jinja/cases.jsonl")) {
-    const std::string& id = text_at(line, "id");
+  const Lines lines(kData + "jinja/cases.jsonl");
+  for (const Value& line : lines) {
+    const std::string id = text_at(line, "id");
     const auto got = render(text_at(line, "template"), *line.find("context"));
     const std::string found = difference(*line.find("expect"), got);
     INFO(id << ": " << text_at(line, "template") << "\n  " << found);
@@ -135,7 +149,7 @@ TEST_CASE("jinja: every golden case prints or fails as Jinja2 does") {
 }
 
 TEST_CASE("jinja: the nine templates of the family render every conversation as Jinja2 does") {
-  const auto conversations = read_lines(kData + "conversations.jsonl");
+  const Lines conversations(kData + "conversations.jsonl");
   std::map<std::string, const Value*> contexts;
   for (const Value& line : conversations) contexts[text_at(line, "id")] = line.find("context");
   size_t compared = 0;
@@ -147,8 +161,9 @@ TEST_CASE("jinja: the nine templates of the family render every conversation as 
         "vmlx_minimaxM2Minimal_enable_thinking"}) {
     const std::string source = read_file(kData + "templates/" + name + ".jinja");
     const std::string folder = name.find("unsloth") != std::string::npos ? "jinja/" : "renderings/";
-    for (const Value& line : read_lines(kData + folder + name + ".jsonl")) {
-      const std::string& id = text_at(line, "conversation");
+    const Lines lines(kData + folder + name + ".jsonl");
+    for (const Value& line : lines) {
+      const std::string id = text_at(line, "conversation");
       INFO(name << " " << id);
       REQUIRE(contexts.contains(id));
       CHECK(difference(line, render(source, *contexts[id])) == "");
@@ -159,7 +174,8 @@ TEST_CASE("jinja: the nine templates of the family render every conversation as 
 }
 
 TEST_CASE("jinja: hostile programs end in a result or an error, with bounded work") {
-  for (const Value& line : read_lines(kData + "jinja/limits.jsonl")) {
+  const Lines lines(kData + "jinja/limits.jsonl");
+  for (const Value& line : lines) {
     INFO(text_at(line, "id"));
     const auto got = render(text_at(line, "template"), *line.find("context"));
     if (!got.ok()) CHECK(!got.status().message().empty());

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "chat/chat_template.h"
+#include "chat/document.h"
 #include "chat/json_text.h"
 #include "chat/value.h"
 #include "unit/chat/parse_helper.h"
@@ -176,31 +177,34 @@ std::string random_text(std::mt19937& random, size_t most) {
   return out;
 }
 
-Value string_value(std::string text) {
-  Value v;
-  v.kind = Value::Kind::string;
-  v.text = std::move(text);
-  return v;
+std::string json_string(std::string_view text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
 }
 
-Value random_argument(const std::string& name, std::mt19937& random) {
-  const auto json = [](const std::string& text) { return *parse_value(text, "argument"); };
+// JSON text of a value for the parameter of this name, as the codec writes it.
+std::string random_argument(const std::string& name, std::mt19937& random) {
   const int number = static_cast<int>(random() % 2000) - 1000;
   switch (name[0]) {
     case 'b':
-      return json(random() % 9 ? std::to_string(number) : "123456789012345678901234567890");
+      return random() % 9 ? std::to_string(number) : "123456789012345678901234567890";
     case 'c':
-      return json("{\"k\": [" + std::to_string(number) +
-                  ", null, \"</parameter> x\"], \"\u00e9\": {}}");
+      return "{\"k\": [" + std::to_string(number) + ", null, \"</parameter> x\"], \"\u00e9\": {}}";
     case 'd':
-      return json(random() % 2 ? "true" : "false");
+      return random() % 2 ? "true" : "false";
     case 'g':
-      return json(std::to_string(number) + (random() % 2 ? ".25" : "e+20"));
+      return std::to_string(number) + (random() % 2 ? ".25" : "e+20");
     case 'h':
-      return json("[1.5, {\"a\": \"x\\ny\"}, []]");
+      return "[1.5, {\"a\": \"x\\ny\"}, []]";
     default:
-      return string_value(random_text(random, 6));
+      return json_string(random_text(random, 6));
   }
+}
+
+bool is_null_text(const std::string& json_string) {
+  const auto document = parse_document(json_string, "value");
+  return document.ok() && trim((*document)->text) == "null";
 }
 
 std::string strip_newlines(std::string_view text) {
@@ -223,28 +227,26 @@ TEST_CASE("codec: what the template writes for a turn, the codec reads back") {
     const std::string reasoning = random_text(random, 5);
     const std::string content = random_text(random, 4);
     std::string message = R"({"role": "assistant", "reasoning_content": )";
-    append_json(message, string_value(reasoning));
-    message += R"(, "content": )";
-    append_json(message, string_value(content));
-    message += R"(, "tool_calls": [)";
+    message += json_string(reasoning);
+    message += R"(, "content": )" + json_string(content) + R"(, "tool_calls": [)";
     std::vector<std::string> wanted;
     for (size_t n = random() % 3; n > 0; --n) {
-      Value arguments;
-      arguments.kind = Value::Kind::object;
+      std::string arguments = "{";
       for (const char* name : {"a", "b", "c", "d", "g", "h", "other"}) {
         if (random() % 2) continue;
-        arguments.keys.emplace_back(name);
-        Value v = random_argument(name, random);
+        std::string value = random_argument(name, random);
         // Untyped text that reads "null" is null (T9): not a string to be had back.
-        if (name[0] == 'o' && trim(v.text) == "null") v.text = "x";
-        arguments.items.push_back(std::move(v));
+        if (name[0] == 'o' && is_null_text(value)) value = "\"x\"";
+        if (arguments.size() > 1) arguments += ", ";
+        arguments += json_string(name) + ": " + value;
       }
+      arguments += "}";
       if (!wanted.empty()) message += ", ";
-      message += R"({"name": "f", "arguments": )";
-      append_json(message, arguments);
-      message += "}";
+      message += R"({"name": "f", "arguments": )" + arguments + "}";
+      const auto document = parse_document(arguments, "arguments");
+      REQUIRE(document.ok());
       wanted.emplace_back();
-      append_json(wanted.back(), arguments);
+      append_json(wanted.back(), **document);
     }
     const auto prompt = (*chat)->render(before + message + "]}]}");
     REQUIRE(prompt.ok());

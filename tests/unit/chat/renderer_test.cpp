@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "chat/chat_template.h"
+#include "chat/document.h"
 
 using namespace mm2;
 using namespace mm2::chat;
@@ -37,17 +38,17 @@ std::shared_ptr<const ChatTemplate> load(const std::string& path) {
   return *loaded;
 }
 
-Value value_of(const std::string& json) {
-  auto value = parse_value(json, "test data");
-  REQUIRE(value.ok());
-  return *std::move(value);
+Document document_of(const std::string& json) {
+  auto document = parse_document(json, "test data");
+  REQUIRE(document.ok());
+  return *std::move(document);
 }
 
 // The goldens give template variables flat; a request keeps its own fields apart from them.
 std::string request_of(const Value& context) {
   std::string own = "{", kwargs = "{";
   for (size_t i = 0; i < context.keys.size(); ++i) {
-    const std::string& key = context.keys[i];
+    const std::string key(context.keys[i]);
     std::string& to =
         key == "messages" || key == "tools" || key == "add_generation_prompt" ? own : kwargs;
     if (to.size() > 1) to += ", ";
@@ -57,7 +58,8 @@ std::string request_of(const Value& context) {
   return own + (own.size() > 1 ? ", " : "") + "\"kwargs\": " + kwargs + "}}";
 }
 std::string request_of(const Json& context) {
-  return request_of(value_of(context.dump()));
+  const std::string text = context.dump();
+  return request_of(*document_of(text));
 }
 
 const std::vector<std::string> kTemplates = {"minimax_m2_official_reconstructed",
@@ -131,12 +133,12 @@ TEST_CASE("renderer: equals Jinja2 on values that chats rarely hold, for every t
   std::ifstream in(kData + "odd_requests.jsonl", std::ios::binary);
   size_t n_compared = 0;
   for (std::string line; std::getline(in, line);) {
-    const Value test = value_of(line);
-    const std::string request = request_of(*test.find("context"));
-    for (const Value& outcome : test.find("expect")->items) {
+    const Document test = document_of(line);
+    const std::string request = request_of(*test->find("context"));
+    for (const Value& outcome : test->find("expect")->items) {
       for (const Value& name : outcome.find("templates")->items) {
-        INFO(test.find("id")->text << " with " << name.text);
-        const auto prompt = chats.at(name.text)->render(request);
+        INFO(test->find("id")->text << " with " << name.text);
+        const auto prompt = chats.at(std::string(name.text))->render(request);
         INFO(prompt.status().message());
         ++n_compared;
         if (const Value* raised = outcome.find("error")) {

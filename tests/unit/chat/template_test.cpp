@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "chat/chat_template.h"
+#include "chat/document.h"
 
 using namespace mm2;
 using namespace mm2::chat;
@@ -228,11 +229,11 @@ TEST_CASE("prompt: ids are asked for with special tokens only for markup") {
 
 TEST_CASE("value: numbers and strings print as Python prints them") {
   const auto printed = [](const std::string& json) {
-    const auto value = parse_value(json, "v");
-    REQUIRE(value.ok());
+    const auto document = parse_document(json, "v");
+    REQUIRE(document.ok());
     std::string out;
-    append_str(out, *value);
-    append_json(out += " ", *value);
+    append_str(out, **document);
+    append_json(out += " ", **document);
     return out;
   };
   CHECK(printed("123456789012345678901234567890") ==
@@ -245,7 +246,4 @@ TEST_CASE("value: numbers and strings print as Python prints them") {
   CHECK(printed(R"({"a": "it's", "b": "\u00a0\n"})") ==
         "{'a': \"it's\", 'b': '\\xa0\\n'} {\"a\": \"it's\", \"b\": \"\u00a0\\n\"}");
   CHECK(printed(R"({"a": 1, "b": 2, "a": 3})") == "{'a': 3, 'b': 2} {\"a\": 3, \"b\": 2}");
-  CHECK_FALSE(parse_value("1e999", "v").ok());
-  CHECK_FALSE(parse_value("\xEF\xBB\xBF{}", "v").ok());
-  CHECK_FALSE(parse_value("\"\xff\"", "v").ok());
 }
