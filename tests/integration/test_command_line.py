@@ -38,8 +38,11 @@ class CommandLine(program.ProgramTest):
         done = program.run("generate", program.TINY, "--ids", "1", "--kv-dtype", "f12")
         self.assert_fails(done, program.USAGE, "f12", "fp8")
 
-    def test_random_weights_are_refused_by_name(self):
-        self.assert_fails(program.run("bench", "--synthetic", "m2"), program.USAGE, "--synthetic")
+    def test_a_model_of_random_weights_that_does_not_exist_is_refused_by_name(self):
+        self.assert_fails(program.run("bench", "--synthetic", "m3"), program.USAGE, "m3")
+        self.assert_fails(program.run("bench", "--synthetic", "m2", "--quant", "q5"), program.USAGE, "q5")
+        self.assert_fails(program.run("bench", program.TINY, "--layers", "2"), program.USAGE, "--synthetic")
+        self.assert_fails(program.run("bench"), program.USAGE, "MODEL")
 
     def test_version_tells_product_and_abi(self):
         build = json.loads(self.assert_succeeds(program.run("version", "--json")))
