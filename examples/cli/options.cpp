@@ -11,6 +11,7 @@ using Names = std::map<std::string, int32_t>;
 
 const Names kKvDtypes = {
     {"auto", MM2_KV_AUTO}, {"f32", MM2_KV_F32}, {"bf16", MM2_KV_BF16}, {"fp8", MM2_KV_FP8}};
+const Names kKvScales = {{"checkpoint", MM2_KV_SCALES_CHECKPOINT}, {"one", MM2_KV_SCALES_ONE}};
 const Names kActivations = {{"auto", MM2_ACTIVATIONS_AUTO},
                             {"bf16", MM2_ACTIVATIONS_BF16},
                             {"f32", MM2_ACTIVATIONS_F32},
@@ -80,11 +81,13 @@ void EngineFlags::add_to(CLI::App* verb) {
       ->check(CLI::PositiveNumber)
       ->group(group);
   add_choice(verb, "--kv-dtype", kv_dtype, kKvDtypes, "type of cached keys and values");
+  add_choice(verb, "--kv-scales", kv_scales, kKvScales, "scales of --kv-dtype fp8");
   add_choice(verb, "--activations", activations, kActivations, "how activations enter a product");
   add_choice(verb, "--device", device, kDevices, "where the model runs");
   add_choice(verb, "--isa", isa, kIsas, "instruction set");
   add_progress(verb, progress);
-  for (const char* option : {"--kv-dtype", "--activations", "--device", "--isa", "--progress"}) {
+  for (const char* option :
+       {"--kv-dtype", "--kv-scales", "--activations", "--device", "--isa", "--progress"}) {
     verb->get_option(option)->group(group);
   }
 }

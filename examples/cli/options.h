@@ -19,6 +19,7 @@ struct EngineFlags {
   int32_t max_tokens_per_step = 0;
   int64_t kv_tokens = 0;
   int32_t kv_dtype = MM2_KV_AUTO;
+  int32_t kv_scales = MM2_KV_SCALES_CHECKPOINT;
   int32_t activations = MM2_ACTIVATIONS_AUTO;
   int32_t device = MM2_DEVICE_CPU;
   int32_t isa = MM2_ISA_AUTO;

@@ -36,6 +36,7 @@ mm2_engine_options engine_options(const EngineFlags& flags) {
   options.kv_tokens = flags.kv_tokens;
   options.max_outputs_per_step = options.max_seqs;
   options.kv_dtype = flags.kv_dtype;
+  options.kv_scales = flags.kv_scales;
   options.activations = flags.activations;
   options.n_threads = flags.threads;
   return options;

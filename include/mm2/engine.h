@@ -25,7 +25,11 @@ typedef struct mm2_engine mm2_engine;
 #define MM2_KV_AUTO 0 /* BF16, or F32 where activations are F32 */
 #define MM2_KV_F32 1
 #define MM2_KV_BF16 2
-#define MM2_KV_FP8 3
+#define MM2_KV_FP8 3 /* E4M3 with a scale for each layer and head, see kv_scales */
+
+/* Where the scales of MM2_KV_FP8 come from. */
+#define MM2_KV_SCALES_CHECKPOINT 0 /* the engine is refused where the checkpoint has none */
+#define MM2_KV_SCALES_ONE 1        /* 1 everywhere: keys and values beyond 448 are cut off */
 
 /* How activations enter a matrix product; sums are F32 always. */
 #define MM2_ACTIVATIONS_AUTO 0 /* BF16, or F32 for F32 and F16 checkpoints */
@@ -45,7 +49,7 @@ typedef struct mm2_engine_options {
   int32_t activations;          /* MM2_ACTIVATIONS_* */
   int32_t prefix_cache;         /* MM2_AUTO or MM2_NO: off; MM2_YES is not supported by 0.1 */
   int32_t n_threads;            /* without an executor; 0 = every usable core */
-  int32_t reserved;             /* 0 */
+  int32_t kv_scales;            /* MM2_KV_SCALES_*; only MM2_KV_FP8 asks for them */
   const mm2_host* host;         /* NULL = all defaults; copied */
 } mm2_engine_options;
 

@@ -27,7 +27,6 @@ Result<EngineArguments> read_arguments(const mm2_engine_options* from) {
   MM2_RETURN_IF_ERROR(need_range("options.prefix_cache", o.prefix_cache, MM2_AUTO, MM2_YES));
   if (o.prefix_cache == MM2_YES)
     return error(Code::unsupported, "options.prefix_cache: prefix caches are not implemented");
-  MM2_RETURN_IF_ERROR(need_range("options.reserved", o.reserved, 0, 0));
   EngineArguments arguments;
   arguments.options.max_seqs = o.max_seqs;
   arguments.options.max_tokens_per_step = o.max_tokens_per_step;
@@ -35,6 +34,7 @@ Result<EngineArguments> read_arguments(const mm2_engine_options* from) {
   arguments.options.kv_tokens = o.kv_tokens;
   arguments.options.kv_block_size = o.kv_block_size;
   arguments.options.kv_dtype = static_cast<KvDtype>(o.kv_dtype);
+  arguments.options.kv_scales = static_cast<KvScaleSource>(o.kv_scales);
   arguments.options.activations = static_cast<Activations>(o.activations);
   arguments.options.n_threads = o.n_threads;
   MM2_ASSIGN_OR_RETURN(arguments.host, read_host(o.host));

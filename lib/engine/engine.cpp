@@ -79,6 +79,13 @@ Status Engine::take_memory(const Host& host) {
   scratch_ = *std::move(buffer);
 
   kv_ = {kv_memory_.data(), block * n_blocks, block, options_.kv_block_size, number};
+  if (has_unit_scales(options_)) {
+    unit_scales_.assign(static_cast<size_t>(shape.n_layers * shape.n_kv_heads), 1.0f);
+    kv_.k_scales = kv_.v_scales = unit_scales_.data();
+  } else if (number == kernels::kE4M3) {
+    kv_.k_scales = model_->kv_scales().k.data();
+    kv_.v_scales = model_->kv_scales().v.data();
+  }
   sequences_ = std::make_unique<Sequences>(
       KvLayout{kv_memory_.data(), block * n_blocks, block, shape.n_layers, n_blocks,
                options_.kv_block_size,

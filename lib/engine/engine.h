@@ -17,6 +17,7 @@
 namespace mm2 {
 
 enum class KvDtype : int32_t { automatic = 0, f32 = 1, bf16 = 2, fp8 = 3 };
+enum class KvScaleSource : int32_t { checkpoint = 0, one = 1 };
 enum class Activations : int32_t { automatic = 0, bf16 = 1, f32 = 2, int8 = 3 };
 
 /// 0 means the default, everywhere.
@@ -26,10 +27,11 @@ struct EngineOptions {
   int32_t max_outputs_per_step = 0;  // rows of logits; max_tokens_per_step
   // pool size in tokens, rounded up to blocks; max_seqs * min(4096, max_positions)
   int64_t kv_tokens = 0;
-  int32_t kv_block_size = 0;                         // tokens; a multiple of 64; 64
-  KvDtype kv_dtype = KvDtype::automatic;             // BF16, or F32 where activations are F32
-  Activations activations = Activations::automatic;  // Model::default_activations
-  int32_t n_threads = 0;                             // without a host executor: all usable cores
+  int32_t kv_block_size = 0;                            // tokens; a multiple of 64; 64
+  KvDtype kv_dtype = KvDtype::automatic;                // BF16, or F32 where activations are F32
+  KvScaleSource kv_scales = KvScaleSource::checkpoint;  // of FP8
+  Activations activations = Activations::automatic;     // Model::default_activations
+  int32_t n_threads = 0;                                // without a host executor: all usable cores
 };
 
 /// Bytes, exact for the same options.
@@ -100,6 +102,7 @@ class Engine {
 
   Engine(std::shared_ptr<const Model> model, const EngineOptions& options);
   static int32_t kv_number(const Model& model, const EngineOptions& options);
+  static bool has_unit_scales(const EngineOptions& options);
   Status take_memory(const Host& host);
   Status usable() const;
   Status check(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
@@ -122,6 +125,7 @@ class Engine {
   Buffer kv_memory_;
   Buffer scratch_;
   kernels::KvCache kv_{};
+  std::vector<float> unit_scales_;  // [n_layers, n_kv_heads], where has_unit_scales
   std::unique_ptr<Sequences> sequences_;
   std::vector<kernels::StepRow> step_rows_;  // [max_seqs]
   std::vector<int32_t> positions_;           // [max_tokens_per_step]

@@ -20,6 +20,18 @@ Status in_range(const char* name, int64_t value, int64_t low, int64_t high) {
                " (0 = the default)");
 }
 
+Status check_scales(const Model& model, const EngineOptions& o) {
+  if (o.kv_scales != KvScaleSource::checkpoint && o.kv_scales != KvScaleSource::one) {
+    return error(Code::invalid_argument, "kv_scales is ", static_cast<int32_t>(o.kv_scales),
+                 ", allowed are the MM2_KV_SCALES_* values");
+  }
+  if (o.kv_dtype != KvDtype::fp8 || o.kv_scales == KvScaleSource::one) return {};
+  if (!model.kv_scales().empty()) return {};
+  return error(Code::unsupported, "kv_dtype is fp8, and ", model.checkpoint().folder(),
+               " has no scales for it (as model.layers.0.self_attn.k_scale or k_proj.k_scale); "
+               "kv_scales one takes 1 for every layer");
+}
+
 Status resolve_numbers(const Model& model, EngineOptions& o) {
   const bool is_f64 = model.backend().real == kernels::kF64;
   switch (o.activations) {
@@ -44,12 +56,12 @@ Status resolve_numbers(const Model& model, EngineOptions& o) {
     case KvDtype::bf16:
       break;
     case KvDtype::fp8:
-      return error(Code::unsupported, "kv_dtype fp8 is not implemented; f32 and bf16 are");
+      break;
     default:
       return error(Code::invalid_argument, "kv_dtype is ", static_cast<int32_t>(o.kv_dtype),
                    ", allowed are the MM2_KV_* values");
   }
-  return {};
+  return check_scales(model, o);
 }
 
 }  // namespace
@@ -114,11 +126,17 @@ Result<MemoryEstimate> Engine::estimate(const Model& model, const EngineOptions&
       // Block tables, the pool's two lists, and the rows and positions of a step.
       o.max_seqs * longest * 4 + n_blocks * 8 +
       o.max_seqs * static_cast<int64_t>(sizeof(kernels::StepRow) + 4) +
-      int64_t{o.max_tokens_per_step} * 4 + shape.n_experts);
+      int64_t{o.max_tokens_per_step} * 4 + shape.n_experts +
+      (has_unit_scales(o) ? int64_t{shape.n_layers} * shape.n_kv_heads * 4 : 0));
   return m;
 }
 
+bool Engine::has_unit_scales(const EngineOptions& options) {
+  return options.kv_dtype == KvDtype::fp8 && options.kv_scales == KvScaleSource::one;
+}
+
 int32_t Engine::kv_number(const Model& model, const EngineOptions& options) {
+  if (options.kv_dtype == KvDtype::fp8) return kernels::kE4M3;
   if (model.backend().real == kernels::kF64) return kernels::kF64;
   return options.kv_dtype == KvDtype::bf16 ? kernels::kBF16 : kernels::kF32;
 }

@@ -1,5 +1,6 @@
 // What an engine has done since it was made, counted and as JSON.
 #include "engine/engine.h"
+#include "kernels/api/numbers.h"
 
 namespace mm2 {
 
@@ -9,8 +10,7 @@ void Engine::count(std::span<const SeqRows> rows, uint64_t nanoseconds) {
   const auto n_layers = static_cast<uint64_t>(s.n_layers);
   const auto q_width = static_cast<uint64_t>(s.n_heads) * static_cast<uint64_t>(s.head_dim);
   const auto kv_width = static_cast<uint64_t>(s.n_kv_heads) * static_cast<uint64_t>(s.head_dim);
-  const uint64_t kv_number_bytes =
-      kv_.number == kernels::kBF16 ? 2 : (kv_.number == kernels::kF64 ? 8 : 4);
+  const auto kv_number_bytes = static_cast<uint64_t>(kernels::bytes_of(kv_.number));
   const uint64_t weights_per_token =
       traffic.dense_weights + traffic.expert_weights * n_layers * static_cast<uint64_t>(s.top_k);
 

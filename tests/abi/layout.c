@@ -114,7 +114,7 @@ static void engine(void) {
   FIELD(mm2_engine_options, activations);
   FIELD(mm2_engine_options, prefix_cache);
   FIELD(mm2_engine_options, n_threads);
-  FIELD(mm2_engine_options, reserved);
+  FIELD(mm2_engine_options, kv_scales);
   FIELD(mm2_engine_options, host);
 
   STRUCT(mm2_engine_info);

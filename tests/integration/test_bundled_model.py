@@ -30,7 +30,7 @@ class EngineOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_uint32), ("max_seqs", ctypes.c_int32), ("max_tokens_per_step", ctypes.c_int32),
                 ("max_outputs_per_step", ctypes.c_int32), ("kv_tokens", ctypes.c_int64), ("kv_block_size", ctypes.c_int32),
                 ("kv_dtype", ctypes.c_int32), ("activations", ctypes.c_int32), ("prefix_cache", ctypes.c_int32),
-                ("n_threads", ctypes.c_int32), ("reserved", ctypes.c_int32), ("host", ctypes.c_void_p)]
+                ("n_threads", ctypes.c_int32), ("kv_scales", ctypes.c_int32), ("host", ctypes.c_void_p)]
 
 
 class SeqRows(ctypes.Structure):

@@ -53,6 +53,24 @@ class Logits(program.ProgramTest):
                     self.assertEqual(got_shape, shape)
                     self.assertLess(max(abs(a - b) for a, b in zip(got, wanted)), limit)
 
+    def test_an_fp8_cache_agrees_with_the_recorded_logits(self):
+        folder = program.data("models", "ct_mixed")
+        recorded = program.read_safetensors(os.path.join(folder, "expected", "logits_kv8.safetensors"))
+        with open(program.data("models", "prompts.json")) as file:
+            ids = json.load(file)["wide"]["tight"][2]
+        # A key or value at a tie may take the neighbouring code in F32: measured at up to 4e-2, limit 1e-1.
+        for arguments, limit in ((["--reference"], 2e-6), (["--activations", "f32"], 1e-1)):
+            with self.subTest(arguments=arguments):
+                (_, got), _ = self.logits(ids, "--kv-dtype", "fp8", *arguments, model=folder)
+                self.assertLess(max(abs(a - b) for a, b in zip(got, recorded["tight_2"][1])), limit)
+
+    def test_an_fp8_cache_without_scales_must_be_asked_for(self):
+        arguments = ["logits", program.SMALL, "--ids", "1", "--out", os.path.join(self.folder, "x"), "--kv-dtype", "fp8"]
+        done = program.run(*arguments)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"has no scales", done.stderr)
+        self.assert_succeeds(program.run(*arguments, "--kv-scales", "one"))
+
 
 if __name__ == "__main__":
     unittest.main()

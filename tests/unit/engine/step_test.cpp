@@ -183,7 +183,8 @@ TEST_CASE("engine: an option out of range is refused with the range") {
       {{.max_tokens_per_step = 4, .max_outputs_per_step = 5}, "allowed are 1 to 4"},
       {{.kv_tokens = -5}, "kv_tokens is -5"},
       {{.kv_block_size = 100}, "multiple of 64"},
-      {{.kv_dtype = mm2::KvDtype::fp8}, "fp8"},
+      {{.kv_dtype = mm2::KvDtype::fp8}, "has no scales for it"},
+      {{.kv_scales = mm2::KvScaleSource{7}}, "kv_scales is 7"},
       {{.activations = mm2::Activations::int8}, "int8"},
       {{.n_threads = -2}, "n_threads is -2"},
   };
