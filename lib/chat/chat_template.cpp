@@ -93,6 +93,10 @@ Prompt prompt_of(const jinja::Rendering& rendering) {
   for (const jinja::Span& span : rendering.literal) {
     for (size_t at = span.begin; at < span.end;) {
       size_t length = 0;
+      if (text[at] != '<' && text[at] != ']' && text[at] != '[') {
+        ++at;
+        continue;
+      }
       for (const std::string_view token : kControlTokens) {
         if (text.substr(at, span.end - at).substr(0, token.size()) == token) length = token.size();
       }

@@ -191,6 +191,9 @@ Value Reader::close() {
   Value value;
   value.kind = level.is_object ? Value::Kind::object : Value::Kind::array;
   const size_t n = values_.size() - level.values;
+  for (size_t i = level.values; i < values_.size(); ++i)
+    value.depth = std::max(value.depth, values_[i].depth);
+  ++value.depth;
   Value* const items = arena_.allocate<Value>(n);
   std::uninitialized_copy_n(values_.begin() + static_cast<std::ptrdiff_t>(level.values), n, items);
   value.items = {items, n};

@@ -17,6 +17,7 @@ struct Value {
 
   Kind kind = Kind::null;
   bool flag = false;                       // boolean
+  uint16_t depth = 0;                      // array, object: levels of collections in it and itself
   double real = 0;                         // real
   std::string_view text;                   // string; integer: its decimal digits
   std::span<const Value> items;            // array; object: values

@@ -46,7 +46,7 @@ enum class Op : uint8_t {
   set,               // kids: target, value
   set_block,         // kids: target, filter or null, body
   attribute_target,  // text '.' names[0] of a namespace
-  macro,             // text: name; names: parameters; kids: defaults..., body last
+  macro,             // text: name; names: parameters; kids: defaults..., body last; see uses
   call_block,        // kids: call, body; names: parameters; defaults between
   filter_block,      // kids: filter chain (innermost input is null), body
   with,              // kids: target, value, target, value .., body
@@ -63,12 +63,14 @@ struct Node {
   bool flag = false;
   uint16_t depth = 0;
   uint32_t line = 0;
-  int number = 0;  // name: id
+  int number = 0;  // name: id; text, integer: which constant; filter: which one, -1 = none
   double real = 0;
   std::string text;
   std::vector<Node*> kids;
   std::vector<std::string> names;
   std::vector<int> ids;
+  // macro: the names that its body mentions
+  bool uses_caller = false, uses_varargs = false, uses_kwargs = false;
   // call, filter, test: the arguments
   std::vector<Node*> args;
   std::vector<std::pair<std::string, Node*>> kwargs;
@@ -85,6 +87,8 @@ struct Program {
   std::vector<std::string> names;  // by id
   absl::flat_hash_map<std::string, int> ids;
   Node* root = nullptr;
+  int n_constants = 0;
+  int loop_id = 0, caller_id = 0, varargs_id = 0, kwargs_id = 0;
 
   int id(const std::string& name) {
     const auto [at, is_new] = ids.try_emplace(name, static_cast<int>(names.size()));
@@ -105,7 +109,11 @@ Result<std::shared_ptr<const Program>> parse_program(std::string_view source);
 /// Fills Node::hidden of every scope.
 void analyse_scopes(Program& program);
 
-bool is_filter(std::string_view name);
+/// -1: there is none.
+int filter_number(std::string_view name);
+inline bool is_filter(std::string_view name) {
+  return filter_number(name) >= 0;
+}
 bool is_test(std::string_view name);
 
 }  // namespace mm2::chat::jinja

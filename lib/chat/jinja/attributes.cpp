@@ -10,7 +10,12 @@ namespace {
 
 // " name name " lists.
 bool listed(std::string_view names, std::string_view name) {
-  return names.find(mm2::join(" ", name, " ")) != std::string_view::npos;
+  if (name.empty() || name.find(' ') != std::string_view::npos) return false;
+  for (size_t at = names.find(name); at != std::string_view::npos; at = names.find(name, at + 1)) {
+    const size_t end = at + name.size();
+    if (names[at - 1] == ' ' && names[end] == ' ') return true;
+  }
+  return false;
 }
 
 const char* owner_name(const Val& v) {
@@ -105,7 +110,7 @@ Val Run::get_attribute(const Val& of, const std::string& name) {
   switch (of.kind()) {
     case Kind::dict:
       if (const Val* found = of.as<Dict>().find(name); found != nullptr) return *found;
-      return undefined(mm2::join("'dict object' has no attribute '", name, "'"));
+      return undefined("'dict object' has no attribute '", name, "'");
     case Kind::names:
       for (const auto& [key, value] : of.as<Names>().items) {
         if (key == name) return value;
@@ -120,9 +125,9 @@ Val Run::get_attribute(const Val& of, const std::string& name) {
     case Kind::macro: {
       const Macro& macro = of.as<Macro>();
       if (name == "name") return str(macro.node->text);
-      if (name == "catch_kwargs") return Val::of(macro.uses_kwargs);
-      if (name == "catch_varargs") return Val::of(macro.uses_varargs);
-      if (name == "caller") return Val::of(macro.uses_caller);
+      if (name == "catch_kwargs") return Val::of(macro.node->uses_kwargs);
+      if (name == "catch_varargs") return Val::of(macro.node->uses_varargs);
+      if (name == "caller") return Val::of(macro.node->uses_caller);
       if (name == "arguments") {
         std::vector<Val> names;
         for (const std::string& parameter : macro.node->names) names.push_back(str(parameter));
@@ -171,7 +176,7 @@ Val Run::get_item(const Val& of, const Val& key) {
     if (i >= 0 && i < n) {
       const auto at = static_cast<size_t>(i);
       if (of.is(Kind::range)) return Val::of(of.as<Range>().start + i * of.as<Range>().step);
-      if (!of.is(Kind::string)) return of.as<List>().items[at];
+      if (!of.is(Kind::string)) return of.as<List>().items()[at];
       size_t begin = offset_of(of.text(), at);
       size_t end = begin;
       next_code_point(of.text(), end);
@@ -183,7 +188,7 @@ Val Run::get_item(const Val& of, const Val& key) {
   if (key.is(Kind::string)) {
     const Member member = member_of(of, key.text());
     if (member == Member::none && of.is(Kind::dict)) {
-      return undefined(mm2::join("'dict object' has no attribute '", key.text(), "'"));
+      return undefined("'dict object' has no attribute '", key.text(), "'");
     }
     return get_attribute(of, key.text());
   }
@@ -244,7 +249,7 @@ Val Run::slice(const Val& of, const Val& from, const Val& to, const Val& by) {
       out += chars[static_cast<size_t>(i)];
     return str(std::move(out));
   }
-  const auto& items = of.as<List>().items;
+  const auto& items = of.as<List>().items();
   std::vector<Val> out;
   for (int64_t i = start; forward ? i < stop : i > stop; i += step_by) {
     if (!add(out, items[static_cast<size_t>(i)])) return Val();

@@ -72,7 +72,7 @@ Val Run::call_builtin(const std::string& name, Args& args) {
     std::vector<std::pair<Val, Val>> items;
     if (args.pos.size() > 1) return fail("TypeError", "dict expected at most 1 argument");
     if (!args.pos.empty() && args.pos[0].is(Kind::dict)) {
-      items = args.pos[0].as<Dict>().items;
+      items = args.pos[0].as<Dict>().items();
     } else if (!args.pos.empty()) {
       std::vector<Val> pairs;
       if (args.pos[0].is(Kind::undefined)) return fail_undefined(args.pos[0]);
@@ -103,7 +103,7 @@ Val Run::call_builtin(const std::string& name, Args& args) {
     if (args.pos.size() > 1) return fail("TypeError", "namespace takes at most 1 argument");
     if (!args.pos.empty()) {
       if (!args.pos[0].is(Kind::dict)) return fail("TypeError", "namespace needs a mapping");
-      for (const auto& [key, value] : args.pos[0].as<Dict>().items) put(to_str(key), value);
+      for (const auto& [key, value] : args.pos[0].as<Dict>().items()) put(to_str(key), value);
     }
     for (const auto& [key, value] : args.kw) put(key, value);
     return v;

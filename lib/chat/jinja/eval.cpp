@@ -22,13 +22,9 @@ Val Run::eval(const Node* node) {
     return fail_budget(mm2::join("recursion beyond depth ", limits_.max_depth));
   if (!step()) return Val();
   switch (node->op) {
-    case Op::text: {
-      Val v = str(node->text);
-      if (!failed()) add_span(v.as<Str>().literal, 0, node->text.size());
-      return v;
-    }
+    case Op::text:
     case Op::integer:
-      return integer(BigInt::parse(node->text));
+      return constant(node);
     case Op::real:
       return Val::of(node->real);
     case Op::constant:
@@ -74,6 +70,18 @@ Val Run::eval(const Node* node) {
     default:
       return unary(node);
   }
+}
+
+Val Run::constant(const Node* node) {
+  Val& known = constants_[static_cast<size_t>(node->number)];
+  if (!known.is(Kind::undefined)) return known;
+  if (node->op == Op::integer) {
+    known = integer(BigInt::parse(node->text));
+  } else {
+    known = str(node->text);
+    if (!failed()) add_span(known.as<Str>().literal, 0, node->text.size());
+  }
+  return known;
 }
 
 Val Run::unary(const Node* node) {
@@ -147,12 +155,12 @@ Val Run::eval_name(const Node* node) {
   const int id = node->number;
   for (Scope* s = scope_.get(); s != nullptr; s = s->parent.get()) {
     if (const Val* found = s->find(id); found != nullptr) return *found;
-    if (s->hidden != nullptr && s->hidden->contains(id)) {
-      return undefined(mm2::join("'", node->text, "' is undefined"));
+    if (s->hidden != nullptr && !s->hidden->empty() && s->hidden->contains(id)) {
+      return undefined("'", node->text, "' is undefined");
     }
   }
   if (has_global_[static_cast<size_t>(id)]) return globals_[static_cast<size_t>(id)];
-  return undefined(mm2::join("'", node->text, "' is undefined"));
+  return undefined("'", node->text, "' is undefined");
 }
 
 Val Run::eval_compare(const Node* node) {
@@ -188,7 +196,7 @@ bool Run::eval_args(const Node* node, Args* args) {
       fail("TypeError", "argument after ** must be a mapping");
       return false;
     }
-    for (const auto& [key, value] : map.as<Dict>().items) {
+    for (const auto& [key, value] : map.as<Dict>().items()) {
       if (!key.is(Kind::string)) {
         fail("TypeError", "keywords must be strings");
         return false;
@@ -200,10 +208,24 @@ bool Run::eval_args(const Node* node, Args* args) {
 }
 
 Val Run::eval_call(const Node* node) {
-  const Val callee = eval(node->kids[0]);
+  const Node* of = node->kids[0];
   Args args;
-  if (failed() || !eval_args(node, &args)) return Val();
-  return call(callee, args);
+  if (of->op != Op::attribute) {
+    const Val callee = eval(of);
+    if (failed() || !eval_args(node, &args)) return Val();
+    return call(callee, args);
+  }
+  // A method that is called at once needs no value of its own.
+  const Val self = eval(of->kids[0]);
+  if (failed()) return Val();
+  if (self.is(Kind::undefined) || member_of(self, of->text) != Member::method) {
+    const Val callee = get_attribute(self, of->text);
+    if (failed() || !eval_args(node, &args)) return Val();
+    return call(callee, args);
+  }
+  if (!eval_args(node, &args) || !step()) return Val();
+  const Method method(heap_, self, of->text);
+  return call_method(method, args);
 }
 
 // The innermost filter of a block has no operand: it takes `input`.
@@ -221,7 +243,8 @@ Val Run::filter_chain(const Node* node, const Val& input) {
   }
   Args args;
   if (failed() || !eval_args(node, &args)) return Val();
-  return call_filter(node->text, value, args);
+  return node->number >= 0 ? call_filter(node->number, value, args)
+                           : call_filter(node->text, value, args);
 }
 
 }  // namespace mm2::chat::jinja

@@ -212,20 +212,28 @@ Flow Run::exec_for(const Node* node, const Val* over, int64_t depth0) {
     const ScopeGuard guard(*this, scope_, &node->hidden_else);
     return exec_block(node->kids[4]);
   }
-  const auto loop_id = program_.ids.find("loop")->second;
   Loop* loop = make<Loop>(items.size() * sizeof(Val), heap_);
   const Val holder = Val::of(loop);
   loop->items = std::move(items);
   loop->depth0 = depth0;
   loop->node = node->flag ? node : nullptr;
   const std::shared_ptr<Scope> outer = scope_;
+  std::shared_ptr<Scope> inner;
   for (size_t i = 0; i < loop->items.size() && !failed(); ++i) {
     loop->index0 = i;
-    const ScopeGuard guard(*this, outer, &node->hidden);
-    scope_->vars.emplace_back(loop_id, holder);
+    // The scope of the iteration before serves again, unless a macro kept it.
+    if (inner == nullptr || inner.use_count() > 1) {
+      inner = std::make_shared<Scope>();
+      inner->parent = outer;
+      inner->hidden = &node->hidden;
+    }
+    inner->vars.clear();
+    inner->vars.emplace_back(program_.loop_id, holder);
+    scope_ = inner;
     assign(node->kids[0], loop->items[i]);
-    if (failed()) break;
-    if (exec_block(node->kids[3]) == Flow::break_) break;
+    const Flow flow = failed() ? Flow::break_ : exec_block(node->kids[3]);
+    scope_ = outer;
+    if (flow == Flow::break_) break;
   }
   return Flow::go_on;
 }
@@ -239,10 +247,9 @@ Val Run::call_loop(Loop& loop, Args& args) {
   // The loop's own scope is the parent of the one it is called from; going out to where the
   // statement stands keeps the inner loop from seeing the outer iteration's variables.
   const std::shared_ptr<Scope> before = scope_;
-  const auto loop_id = program_.ids.find("loop")->second;
   std::shared_ptr<Scope> at = scope_;
   while (at != nullptr) {
-    const Val* found = at->find(loop_id);
+    const Val* found = at->find(program_.loop_id);
     if (found != nullptr && found->object() == &loop) break;
     at = at->parent;
   }
@@ -258,33 +265,11 @@ Val Run::call_loop(Loop& loop, Args& args) {
   return failed() ? Val() : str(std::move(out));
 }
 
-namespace {
-
-bool mentions(const Node* node, const char* name) {
-  if (node == nullptr) return false;
-  if (node->op == Op::name && node->text == name) return true;
-  for (const Node* kid : node->kids) {
-    if (mentions(kid, name)) return true;
-  }
-  for (const Node* kid : node->args) {
-    if (mentions(kid, name)) return true;
-  }
-  for (const auto& [key, kid] : node->kwargs) {
-    if (mentions(kid, name)) return true;
-  }
-  return mentions(node->star, name) || mentions(node->star_star, name);
-}
-
-}  // namespace
-
 Val Run::make_macro(const Node* node) {
   Macro* macro = make<Macro>(128, heap_);
   const Val v = Val::of(macro);
   macro->node = node;
   macro->scope = scope_;
-  macro->uses_caller = mentions(node->kids.back(), "caller");
-  macro->uses_varargs = mentions(node->kids.back(), "varargs");
-  macro->uses_kwargs = mentions(node->kids.back(), "kwargs");
   cyclic_.push_back(v);
   return v;
 }
@@ -293,7 +278,6 @@ Val Run::call_macro(Macro& macro, Args& args) {
   const Node* node = macro.node;
   const size_t n = node->names.size();
   const size_t first_default = n - (node->kids.size() - 1);
-  const auto id = [&](const char* name) { return program_.ids.find(name)->second; };
   const ScopeGuard guard(*this, macro.scope, &node->hidden);
   std::vector<Val> values(n);
   std::vector<bool> has(n);
@@ -316,16 +300,16 @@ Val Run::call_macro(Macro& macro, Args& args) {
       values[i] = value;
       has[i] = true;
       has_caller_parameter = has_caller_parameter || name == "caller";
-    } else if (i == n && name == "caller" && macro.uses_caller) {
+    } else if (i == n && name == "caller" && node->uses_caller) {
       caller = value;
-    } else if (i == n && macro.uses_kwargs) {
+    } else if (i == n && node->uses_kwargs) {
       more.emplace_back(str(name), value);
     } else {
       return fail("TypeError",
                   mm2::join("macro '", node->text, "' takes no keyword argument '", name, "'"));
     }
   }
-  if (!varargs.empty() && !macro.uses_varargs) {
+  if (!varargs.empty() && !node->uses_varargs) {
     return fail("TypeError",
                 mm2::join("macro '", node->text, "' takes not more than ", n, " argument(s)"));
   }
@@ -338,9 +322,9 @@ Val Run::call_macro(Macro& macro, Args& args) {
     scope_->set(node->ids[i], values[i]);
   }
   if (failed()) return Val();
-  if (macro.uses_caller && !has_caller_parameter) scope_->set(id("caller"), caller);
-  if (macro.uses_varargs) scope_->set(id("varargs"), list(std::move(varargs), Kind::tuple));
-  if (macro.uses_kwargs) scope_->set(id("kwargs"), dict(std::move(more)));
+  if (node->uses_caller && !has_caller_parameter) scope_->set(program_.caller_id, caller);
+  if (node->uses_varargs) scope_->set(program_.varargs_id, list(std::move(varargs), Kind::tuple));
+  if (node->uses_kwargs) scope_->set(program_.kwargs_id, dict(std::move(more)));
   Captured out;
   Captured* outer = std::exchange(out_, &out);
   if (++depth_ > limits_.max_depth)

@@ -62,6 +62,7 @@ Node* ExpressionParser::named(Op op, std::string text) {
   Node* node = make(op);
   node->text = std::move(text);
   if (op == Op::name) node->number = program_->id(node->text);
+  if (op == Op::text || op == Op::integer) node->number = program_->n_constants++;
   return node;
 }
 
@@ -419,7 +420,8 @@ Node* ExpressionParser::filters(Node* of, bool start_inline) {
     start_inline = false;
     Node* node = make(Op::filter);
     if (!dotted(&node->text)) return nullptr;
-    if (!is_filter(node->text) && conditional_ == 0) {
+    node->number = filter_number(node->text);
+    if (node->number < 0 && conditional_ == 0) {
       if (status_.ok()) {
         status_ = error(Code::format, "TemplateAssertionError: No filter named '", node->text,
                         "'. (line ", node->line, ")");

@@ -101,24 +101,25 @@ constexpr Entry kFilters[] = {{"abs", filter_abs},
                               {"wordcount", filter_wordcount},
                               {"wordwrap", filter_wordwrap}};
 
-const Entry* find_filter(std::string_view name) {
-  for (const Entry& entry : kFilters) {
-    if (entry.name == name) return &entry;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
-bool is_filter(std::string_view name) {
-  return find_filter(name) != nullptr;
+int filter_number(std::string_view name) {
+  int number = 0;
+  for (const Entry& entry : kFilters) {
+    if (entry.name == name) return number;
+    ++number;
+  }
+  return -1;
 }
 
-Val Run::call_filter(const std::string& name, const Val& value, Args& args) {
-  const Entry* entry = find_filter(name);
-  if (entry == nullptr)
-    return fail("TemplateRuntimeError", mm2::join("No filter named '", name, "'."));
-  return entry->filter(*this, value, args);
+Val Run::call_filter(int number, const Val& value, Args& args) {
+  return kFilters[number].filter(*this, value, args);
+}
+
+Val Run::call_filter(std::string_view name, const Val& value, Args& args) {
+  const int number = filter_number(name);
+  if (number < 0) return fail("TemplateRuntimeError", mm2::join("No filter named '", name, "'."));
+  return call_filter(number, value, args);
 }
 
 }  // namespace mm2::chat::jinja

@@ -165,7 +165,7 @@ Val filter_list(Run& run, const Val& v, Args& args) {
 Val filter_first(Run& run, const Val& v, Args&) {
   if (v.is(Kind::generator)) {
     List& g = v.as<List>();
-    if (g.at < g.items.size()) return g.items[g.at++];
+    if (g.at < g.items().size()) return g.items()[g.at++];
   }
   std::vector<Val> items;
   if (!run.iterate(v, &items)) return Val();
@@ -252,7 +252,7 @@ Val filter_items(Run& run, const Val& v, Args&) {
   if (v.is(Kind::undefined)) return generator(run, {});
   if (!v.is(Kind::dict)) return run.fail("TypeError", "Can only get item pairs from a mapping.");
   std::vector<Val> out;
-  for (const auto& [key, value] : v.as<Dict>().items) {
+  for (const auto& [key, value] : v.as<Dict>().items()) {
     if (!run.add(out, run.list({key, value}, Kind::tuple))) return Val();
   }
   return generator(run, std::move(out));
@@ -275,7 +275,7 @@ Val filter_dictsort(Run& run, const Val& v, Args& args) {
                     mm2::join("'", type_name(v), "' object has no attribute 'items'"));
   std::vector<Val> items;
   std::vector<Val> keys;
-  for (const auto& [key, value] : v.as<Dict>().items) {
+  for (const auto& [key, value] : v.as<Dict>().items()) {
     items.push_back(run.list({key, value}, Kind::tuple));
     const Val& sorted = by == 0 ? key : value;
     keys.push_back(b.has[0] && truthy(b.value[0]) ? sorted : lowered(run, sorted));

@@ -144,7 +144,7 @@ Val filter_indent(Run& run, const Val& v, Args& args) {
   if (run.failed()) return Val();
   std::string out = b.has[1] && truthy(b.value[1]) ? by : "";
   bool first = true;
-  for (const Val& line : lines.as<List>().items) {
+  for (const Val& line : lines.as<List>().items()) {
     if (!first) out += '\n';
     if (!first && (blank || !line.text().empty())) out += by;
     first = false;
@@ -305,7 +305,7 @@ std::string quoted(std::string_view text, bool plus) {
 Val filter_urlencode(Run& run, const Val& v, Args&) {
   if (v.is(Kind::dict)) {
     std::string out;
-    for (const auto& [key, value] : v.as<Dict>().items) {
+    for (const auto& [key, value] : v.as<Dict>().items()) {
       out += mm2::join(out.empty() ? "" : "&", quoted(run.to_str(key), true), "=",
                        quoted(run.to_str(value), true));
     }

@@ -132,7 +132,7 @@ std::string cut(std::string_view text, int64_t precision) {
 
 Val Run::percent_format(const std::string& format, const Val& value) {
   std::vector<Val> items{value};
-  if (value.is(Kind::tuple)) items = value.as<List>().items;
+  if (value.is(Kind::tuple)) items = value.as<List>().items();
   size_t used = 0;
   bool mapped = value.is(Kind::dict);
   std::string out;

@@ -179,7 +179,7 @@ Val Run::string_method(const Method& method, Args& args) {
         !window(*this, text, b, 1, &w))
       return Val();
     std::vector<Val> options{b.value[0]};
-    if (b.value[0].is(Kind::tuple)) options = b.value[0].as<List>().items;
+    if (b.value[0].is(Kind::tuple)) options = b.value[0].as<List>().items();
     const std::string_view in =
         w.valid ? std::string_view(text).substr(w.begin, w.end - w.begin) : std::string_view();
     for (const Val& option : options) {
@@ -212,7 +212,7 @@ Val Run::string_method(const Method& method, Args& args) {
     if (!bind("format_map", args, {"mapping"}, &b, 1)) return Val();
     if (!b.value[0].is(Kind::dict)) return fail("TypeError", "format_map() needs a mapping");
     Args named;
-    for (const auto& [key, value] : b.value[0].as<Dict>().items) {
+    for (const auto& [key, value] : b.value[0].as<Dict>().items()) {
       if (key.is(Kind::string)) named.kw.emplace_back(key.text(), value);
     }
     return brace_format(text, named);
@@ -395,7 +395,7 @@ Val Run::call_method(const Method& method, Args& args) {
     case Kind::list:
     case Kind::tuple:
     case Kind::range: {
-      if (name == "copy") return bind("copy", args, {}, &b) ? list(self.as<List>().items) : Val();
+      if (name == "copy") return bind("copy", args, {}, &b) ? list(self.as<List>().items()) : Val();
       if (!bind(name.c_str(), args, {"value"}, &b, 1)) return Val();
       std::vector<Val> items;
       if (!iterate(self, &items)) return Val();
@@ -428,7 +428,7 @@ Val Run::call_method(const Method& method, Args& args) {
         return found != nullptr ? *found : b.has[1] ? b.value[1] : Val::none();
       }
       if (!bind(name.c_str(), args, {}, &b)) return Val();
-      if (name == "copy") return dict(self.as<Dict>().items);
+      if (name == "copy") return dict(self.as<Dict>().items());
       View* view = make<View>(0, heap_);
       view->dict = self;
       view->depth = static_cast<uint16_t>(self.object()->depth + 1);

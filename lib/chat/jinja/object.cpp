@@ -1,12 +1,22 @@
 #include "chat/jinja/object.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
+#include <utility>
+
+#include "absl/hash/hash.h"
 
 namespace mm2::chat::jinja {
 namespace {
 
 constexpr size_t kIndexFrom = 12;  // below, a dict is searched from the front
+
+// Seeded per process: a context cannot be made of colliding keys.
+uint64_t hash_of_text(std::string_view text) {
+  return absl::HashOf(absl::string_view(text.data(), text.size()));
+}
 
 }  // namespace
 
@@ -19,31 +29,57 @@ void add_span(Spans& spans, size_t begin, size_t end) {
   }
 }
 
-const Val* Dict::find(const Val& key) const {
-  if (index_.empty()) {
-    for (const auto& [k, v] : items) {
+void List::fill() {
+  const Value& from = *std::exchange(source, nullptr);
+  items_.reserve(from.items.size());
+  for (const Value& item : from.items) items_.push_back(imported(heap, item));
+  const uint64_t more = items_.capacity() * sizeof(Val);
+  bytes += more;
+  heap.used += more;
+  heap.steps += from.items.size() / 4;
+}
+
+void Dict::fill() {
+  const Value& from = *std::exchange(source, nullptr);
+  items_.reserve(from.items.size());
+  for (size_t i = 0; i < from.items.size(); ++i) {
+    const std::string_view key = from.keys[i];
+    set(Val::of(allocate<Str>(heap, key.size(), heap, std::string(key))),
+        imported(heap, from.items[i]));
+  }
+  heap.steps += from.items.size() / 2;
+}
+
+// The slot of the key, or the free one where it would go.
+const Val* Dict::find(const Val& key) {
+  if (source != nullptr) fill();
+  if (slots_.empty()) {
+    for (const auto& [k, v] : items_) {
       if (equal(k, key)) return &v;
     }
     return nullptr;
   }
-  const auto [from, to] = index_.equal_range(hash_of(key));
-  for (auto at = from; at != to; ++at) {
-    if (equal(items[at->second].first, key)) return &items[at->second].second;
+  const size_t mask = slots_.size() - 1;
+  for (size_t at = hash_of(key) & mask; slots_[at] != 0; at = (at + 1) & mask) {
+    const auto& [k, v] = items_[slots_[at] - 1];
+    if (equal(k, key)) return &v;
   }
   return nullptr;
 }
 
-const Val* Dict::find(std::string_view key) const {
-  if (index_.empty()) {
-    for (const auto& [k, v] : items) {
-      if (k.is(Kind::string) && k.text() == key) return &v;
+const Val* Dict::find(std::string_view key) {
+  if (source != nullptr) fill();
+  const auto is_key = [&](const Val& k) { return k.is(Kind::string) && k.text() == key; };
+  if (slots_.empty()) {
+    for (const auto& [k, v] : items_) {
+      if (is_key(k)) return &v;
     }
     return nullptr;
   }
-  const auto [from, to] = index_.equal_range(std::hash<std::string_view>()(key));
-  for (auto at = from; at != to; ++at) {
-    const auto& [k, v] = items[at->second];
-    if (k.is(Kind::string) && k.text() == key) return &v;
+  const size_t mask = slots_.size() - 1;
+  for (size_t at = hash_of_text(key) & mask; slots_[at] != 0; at = (at + 1) & mask) {
+    const auto& [k, v] = items_[slots_[at] - 1];
+    if (is_key(k)) return &v;
   }
   return nullptr;
 }
@@ -53,14 +89,56 @@ void Dict::set(const Val& key, Val value) {
     *const_cast<Val*>(at) = std::move(value);
     return;
   }
-  items.emplace_back(key, std::move(value));
-  if (!index_.empty()) {
-    index_.emplace(hash_of(key), static_cast<uint32_t>(items.size() - 1));
-  } else if (items.size() == kIndexFrom) {
-    for (size_t i = 0; i < items.size(); ++i) {
-      index_.emplace(hash_of(items[i].first), static_cast<uint32_t>(i));
+  const size_t before = items_.capacity() * sizeof(items_[0]) + slots_.size() * sizeof(uint32_t);
+  items_.emplace_back(key, std::move(value));
+  const auto put = [&](size_t i) {
+    const size_t mask = slots_.size() - 1;
+    size_t at = hash_of(items_[i].first) & mask;
+    while (slots_[at] != 0) at = (at + 1) & mask;
+    slots_[at] = static_cast<uint32_t>(i + 1);
+  };
+  if (items_.size() >= kIndexFrom && items_.size() * 2 > slots_.size()) {
+    slots_.assign(std::bit_ceil(items_.size() * 4), 0);
+    for (size_t i = 0; i < items_.size(); ++i) put(i);
+  } else if (!slots_.empty()) {
+    put(items_.size() - 1);
+  }
+  const size_t after = items_.capacity() * sizeof(items_[0]) + slots_.size() * sizeof(uint32_t);
+  bytes += after - before;
+  heap.used += after - before;
+}
+
+Val imported(Heap& heap, const Value& value) {
+  switch (value.kind) {
+    case Value::Kind::null:
+      return Val::none();
+    case Value::Kind::boolean:
+      return Val::of(value.flag);
+    case Value::Kind::integer: {
+      BigInt number = BigInt::parse(value.text);
+      if (const auto small = number.to_int64()) return Val::of(*small);
+      const uint64_t bytes = number.limbs.size() * sizeof(uint32_t);
+      return Val::of(allocate<Big>(heap, bytes, heap, std::move(number)));
+    }
+    case Value::Kind::real:
+      return Val::of(value.real);
+    case Value::Kind::string:
+      heap.steps += value.text.size() / 256;
+      return Val::of(allocate<Str>(heap, value.text.size(), heap, std::string(value.text)));
+    case Value::Kind::array: {
+      List* list = allocate<List>(heap, 0, Kind::list, heap);
+      list->source = &value;
+      list->depth = value.depth;
+      return Val::of(list);
+    }
+    case Value::Kind::object: {
+      Dict* dict = allocate<Dict>(heap, 0, heap);
+      dict->source = &value;
+      dict->depth = value.depth;
+      return Val::of(dict);
     }
   }
+  return Val::none();
 }
 
 int64_t Range::size() const {
@@ -112,9 +190,9 @@ bool truthy(const Val& v) {
       return !v.text().empty();
     case Kind::list:
     case Kind::tuple:
-      return !v.as<List>().items.empty();
+      return !v.as<List>().items().empty();
     case Kind::dict:
-      return !v.as<Dict>().items.empty();
+      return !v.as<Dict>().items().empty();
     case Kind::range:
       return v.as<Range>().size() != 0;
     case Kind::view:
@@ -132,22 +210,27 @@ bool equal(const Val& a, const Val& b, int depth) {
     case Kind::none:
       return true;
     case Kind::string:
-      return a.object() == b.object() || a.text() == b.text();
+      if (a.object() == b.object()) return true;
+      a.object()->heap.steps += std::min(a.text().size(), b.text().size()) / 256;
+      return a.text() == b.text();
     case Kind::list:
     case Kind::tuple: {
-      const auto& x = a.as<List>().items;
-      const auto& y = b.as<List>().items;
+      const auto& x = a.as<List>().items();
+      const auto& y = b.as<List>().items();
       if (x.size() != y.size()) return false;
+      Heap& heap = a.object()->heap;
       for (size_t i = 0; i < x.size(); ++i) {
-        if (!equal(x[i], y[i], depth + 1)) return false;
+        // Collections may hold the same ones many times over, so the work must be bounded here.
+        if (++heap.steps > heap.max_steps || !equal(x[i], y[i], depth + 1)) return false;
       }
       return true;
     }
     case Kind::dict: {
-      const Dict& x = a.as<Dict>();
-      const Dict& y = b.as<Dict>();
-      if (x.items.size() != y.items.size()) return false;
-      for (const auto& [key, value] : x.items) {
+      Dict& x = a.as<Dict>();
+      Dict& y = b.as<Dict>();
+      if (x.items().size() != y.items().size()) return false;
+      for (const auto& [key, value] : x.items()) {
+        if (++x.heap.steps > x.heap.max_steps) return false;
         const Val* other = y.find(key);
         if (other == nullptr || !equal(value, *other, depth + 1)) return false;
       }
@@ -176,7 +259,7 @@ bool hashable(const Val& v) {
     case Kind::view:
       return false;
     case Kind::tuple:
-      for (const Val& item : v.as<List>().items) {
+      for (const Val& item : v.as<List>().items()) {
         if (!hashable(item)) return false;
       }
       return true;
@@ -193,10 +276,14 @@ uint64_t hash_of(const Val& v) {
     case Kind::big:
       return std::hash<double>()(to_double(v) + 0.0);
     case Kind::string:
-      return std::hash<std::string_view>()(v.text());
+      return hash_of_text(v.text());
     case Kind::tuple: {
       uint64_t h = 17;
-      for (const Val& item : v.as<List>().items) h = h * 1000003 + hash_of(item);
+      Heap& heap = v.object()->heap;
+      for (const Val& item : v.as<List>().items()) {
+        if (++heap.steps > heap.max_steps) return h;
+        h = h * 1000003 + hash_of(item);
+      }
       return h;
     }
     default:

@@ -5,11 +5,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "chat/jinja/bigint.h"
+#include "chat/value.h"
 
 namespace mm2::chat::jinja {
 
@@ -36,10 +36,14 @@ enum class Kind : uint8_t {
   joiner,
 };
 
-/// What all objects of one run together occupy. Outlives them.
+/// What one run has used up: bytes that its objects occupy now, steps of work. Outlives them.
 struct Heap {
   uint64_t used = 0;
   uint64_t limit = 0;
+  uint64_t steps = 0;
+  uint64_t max_steps = 0;
+
+  bool exhausted() const { return used > limit || steps > max_steps; }
 };
 
 struct Object {
@@ -145,28 +149,46 @@ struct Big final : Object {
   BigInt value;
 };
 
+/// Its message is put together when somebody asks: most are never seen.
 struct Undefined final : Object {
-  Undefined(Heap& h, std::string m) : Object(Kind::undefined, h), message(std::move(m)) {}
-  std::string message;
+  Undefined(Heap& h, const char* b, std::string n, const char* a)
+      : Object(Kind::undefined, h), before(b), name(std::move(n)), after(a) {}
+  const char* before;
+  std::string name;
+  const char* after;
   bool security = false;
 };
 
 /// list, tuple, and generator (`at` is what was consumed).
 struct List final : Object {
   List(Kind k, Heap& h) : Object(k, h) {}
-  std::vector<Val> items;
+  std::vector<Val>& items() {
+    if (source != nullptr) fill();
+    return items_;
+  }
+  const Value* source = nullptr;  // of the context, as long as nobody has looked at the items
   size_t at = 0;
+
+ private:
+  void fill();
+  std::vector<Val> items_;
 };
 
 struct Dict final : Object {
   explicit Dict(Heap& h) : Object(Kind::dict, h) {}
-  std::vector<std::pair<Val, Val>> items;
-  const Val* find(const Val& key) const;
-  const Val* find(std::string_view key) const;
+  std::vector<std::pair<Val, Val>>& items() {
+    if (source != nullptr) fill();
+    return items_;
+  }
+  const Val* find(const Val& key);
+  const Val* find(std::string_view key);
   void set(const Val& key, Val value);
+  const Value* source = nullptr;  // as of List
 
  private:
-  std::unordered_multimap<uint64_t, uint32_t> index_;  // once there are many
+  void fill();
+  std::vector<std::pair<Val, Val>> items_;
+  std::vector<uint32_t> slots_;  // once there are many: item + 1 where its hash leads, 0 = free
 };
 
 struct Range final : Object {
@@ -214,6 +236,18 @@ struct Cycler final : Object {
   std::vector<Val> items;  // joiner: the separator
   size_t at = 0;
 };
+
+/// A new object, its bytes counted whether there is room for them or not.
+template <typename T, typename... A>
+T* allocate(Heap& heap, uint64_t extra, A&&... args) {
+  T* object = new T(std::forward<A>(args)...);
+  object->bytes = sizeof(T) + extra;
+  heap.used += object->bytes;
+  return object;
+}
+
+/// A value of the context. Collections take their members when they are looked at.
+Val imported(Heap& heap, const Value& value);
 
 inline const std::string& Val::text() const {
   return as<Str>().text;

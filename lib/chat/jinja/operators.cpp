@@ -57,8 +57,8 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
       return v;
     }
     if (a.is(Kind::list) || a.is(Kind::tuple)) {
-      std::vector<Val> items = a.as<List>().items;
-      const auto& more = b.as<List>().items;
+      std::vector<Val> items = a.as<List>().items();
+      const auto& more = b.as<List>().items();
       if (!room_for((items.size() + more.size()) * sizeof(Val)) ||
           !step(items.size() / 8 + more.size() / 8))
         return Val();
@@ -85,7 +85,7 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
       return str(std::move(out));
     }
     if (of.is(Kind::list) || of.is(Kind::tuple)) {
-      const auto& items = of.as<List>().items;
+      const auto& items = of.as<List>().items();
       const auto count = static_cast<uint64_t>(n);
       std::vector<Val> out;
       if (items.empty() || n == 0) return list({}, of.kind());
@@ -209,8 +209,8 @@ int Run::order(const Val& a, const Val& b, int depth) {
     return c < 0 ? -1 : c > 0;
   }
   if (a.kind() == b.kind() && (a.is(Kind::list) || a.is(Kind::tuple)) && depth < 300) {
-    const auto& x = a.as<List>().items;
-    const auto& y = b.as<List>().items;
+    const auto& x = a.as<List>().items();
+    const auto& y = b.as<List>().items();
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
       if (!step()) return 0;
       if (!equal(x[i], y[i])) return order(x[i], y[i], depth + 1);
@@ -285,15 +285,15 @@ bool Run::iterate(const Val& over, std::vector<Val>* out) {
       return true;
     case Kind::list:
     case Kind::tuple: {
-      const auto& items = over.as<List>().items;
+      const auto& items = over.as<List>().items();
       if (!room_for(items.size() * sizeof(Val)) || !step(items.size() / 8)) return false;
       out->insert(out->end(), items.begin(), items.end());
       return true;
     }
     case Kind::generator: {
       List& g = over.as<List>();
-      for (; g.at < g.items.size(); ++g.at) {
-        if (!add(*out, g.items[g.at])) return false;
+      for (; g.at < g.items().size(); ++g.at) {
+        if (!add(*out, g.items()[g.at])) return false;
       }
       return true;
     }
@@ -303,13 +303,13 @@ bool Run::iterate(const Val& over, std::vector<Val>* out) {
       }
       return true;
     case Kind::dict:
-      for (const auto& [key, value] : over.as<Dict>().items) {
+      for (const auto& [key, value] : over.as<Dict>().items()) {
         if (!add(*out, key)) return false;
       }
       return true;
     case Kind::view: {
       const View& view = over.as<View>();
-      for (const auto& [key, value] : view.dict.as<Dict>().items) {
+      for (const auto& [key, value] : view.dict.as<Dict>().items()) {
         Val item = view.what == View::What::keys     ? key
                    : view.what == View::What::values ? value
                                                      : list({key, value}, Kind::tuple);
@@ -343,9 +343,9 @@ int64_t Run::length(const Val& v) {
       return static_cast<int64_t>(length_of(v.text()));
     case Kind::list:
     case Kind::tuple:
-      return static_cast<int64_t>(v.as<List>().items.size());
+      return static_cast<int64_t>(v.as<List>().items().size());
     case Kind::dict:
-      return static_cast<int64_t>(v.as<Dict>().items.size());
+      return static_cast<int64_t>(v.as<Dict>().items().size());
     case Kind::view:
       return length(v.as<View>().dict);
     case Kind::range:

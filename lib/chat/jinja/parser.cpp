@@ -1,4 +1,5 @@
 // Jinja statements, from tokens to nodes, and the program they make; expressions: its base.
+#include <algorithm>
 #include <initializer_list>
 #include <utility>
 
@@ -266,12 +267,30 @@ class Parser : public ExpressionParser {
     return inner;
   }
 
+  static bool mentions(const Node* node, std::string_view name) {
+    if (node == nullptr) return false;
+    if (node->op == Op::name && node->text == name) return true;
+    const auto in = [name](const Node* part) { return mentions(part, name); };
+    return std::any_of(node->kids.begin(), node->kids.end(), in) ||
+           std::any_of(node->args.begin(), node->args.end(), in) ||
+           std::any_of(node->kwargs.begin(), node->kwargs.end(),
+                       [name](const auto& part) { return mentions(part.second, name); }) ||
+           mentions(node->star, name) || mentions(node->star_star, name);
+  }
+  static void note_uses(Node* macro) {
+    const Node* body = macro->kids.back();
+    macro->uses_caller = mentions(body, "caller");
+    macro->uses_varargs = mentions(body, "varargs");
+    macro->uses_kwargs = mentions(body, "kwargs");
+  }
+
   Node* macro() {
     next();
     Node* node = make(Op::macro);
     if (!expect_name(&node->text) || !signature(node)) return nullptr;
     node->number = program_->id(node->text);
     node->kids.push_back(function_body({"endmacro"}));
+    note_uses(node);
     return done(node);
   }
 
@@ -286,6 +305,7 @@ class Parser : public ExpressionParser {
     if (call == nullptr) return nullptr;
     if (call->op != Op::call) return fail("expected call");
     caller->kids.push_back(function_body({"endcall"}));
+    note_uses(caller);
     node->kids = {call, done(caller)};
     return done(node);
   }

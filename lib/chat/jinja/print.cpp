@@ -55,26 +55,21 @@ void append_repr_text(std::string& out, std::string_view text) {
 }
 
 void append_json_text(std::string& out, std::string_view text, bool ascii) {
-  out += '"';
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    const char32_t c = next_code_point(text, at);
+  if (!ascii) return append_json_string(out, text);
+  std::string escaped;
+  append_json_string(escaped, text);
+  for (size_t at = 0; at < escaped.size();) {
+    const char32_t c = next_code_point(escaped, at);
     const auto u = static_cast<uint32_t>(c);
-    constexpr std::string_view kFrom = "\"\\\n\r\t\b\f";
-    constexpr std::string_view kTo = "\"\\nrtbf";
-    const size_t known = c < 0x80 ? kFrom.find(static_cast<char>(c)) : std::string_view::npos;
-    if (known != std::string_view::npos) {
-      (out += '\\') += kTo[known];
-    } else if (c < 0x20 || (ascii && c >= 0x7F && c < 0x10000)) {
+    if (c < 0x7F) {
+      out += static_cast<char>(c);
+    } else if (c < 0x10000) {
       absl::StrAppendFormat(&out, "\\u%04x", u);
-    } else if (ascii && c >= 0x10000) {
+    } else {
       absl::StrAppendFormat(&out, "\\u%04x\\u%04x", 0xD800 + ((u - 0x10000) >> 10),
                             0xDC00 + ((u - 0x10000) & 0x3FF));
-    } else {
-      out += text.substr(begin, at - begin);
     }
   }
-  out += '"';
 }
 
 }  // namespace
@@ -137,18 +132,18 @@ void Run::append_repr(std::string& out, const Val& v, int depth) {
       return;
     case Kind::list:
       out += '[';
-      sequence(v.as<List>().items);
+      sequence(v.as<List>().items());
       out += ']';
       return;
     case Kind::tuple:
       out += '(';
-      sequence(v.as<List>().items);
-      out += v.as<List>().items.size() == 1 ? ",)" : ")";
+      sequence(v.as<List>().items());
+      out += v.as<List>().items().size() == 1 ? ",)" : ")";
       return;
     case Kind::dict: {
       out += '{';
       bool first = true;
-      for (const auto& [key, value] : v.as<Dict>().items) {
+      for (const auto& [key, value] : v.as<Dict>().items()) {
         if (failed()) return;
         if (!first) out += ", ";
         first = false;
@@ -262,7 +257,8 @@ class JsonWriter {
         return;
       case Kind::list:
       case Kind::tuple: {
-        const auto& items = v.as<List>().items;
+        if (copies(v.as<List>().source)) return;
+        const auto& items = v.as<List>().items();
         if (items.empty()) {
           out += "[]";
           return;
@@ -279,7 +275,7 @@ class JsonWriter {
         return;
       }
       case Kind::dict:
-        object(v.as<Dict>(), depth);
+        if (!copies(v.as<Dict>().source)) object(v.as<Dict>(), depth);
         return;
       default:
         run_.fail("TypeError",
@@ -298,12 +294,23 @@ class JsonWriter {
     for (int i = 0; i < depth; ++i) out += style_.indent;
   }
 
-  void object(const Dict& dict, int depth) {
-    if (dict.items.empty()) {
+  // What nobody has looked at is still as it was in the context.
+  bool copies(const Value* source) {
+    if (source == nullptr || style_.ascii || style_.sort || style_.pretty || style_.item != ", " ||
+        style_.key != ": ")
+      return false;
+    const size_t before = out.size();
+    append_json(out, *source);
+    run_.step((out.size() - before) / 64);
+    return true;
+  }
+
+  void object(Dict& dict, int depth) {
+    if (dict.items().empty()) {
       out += "{}";
       return;
     }
-    auto items = dict.items;
+    auto items = dict.items();
     if (style_.sort) {
       std::stable_sort(items.begin(), items.end(), [&](const auto& a, const auto& b) {
         return !run_.failed() && run_.order(a.first, b.first) < 0;

@@ -1,7 +1,6 @@
 #include "chat/jinja/run.h"
 
 #include "base/join.h"
-#include "chat/document.h"
 #include "chat/jinja/strings.h"
 
 namespace mm2::chat::jinja {
@@ -17,6 +16,7 @@ constexpr const char* kGlobals[] = {"range",           "dict",         "lipsum",
 Run::Run(const Program& program, const Limits& limits, const Clock& clock)
     : program_(program), limits_(limits), clock_(clock) {
   heap_.limit = limits.max_memory_bytes;
+  heap_.max_steps = limits.max_steps;
 }
 
 Run::~Run() {
@@ -24,6 +24,7 @@ Run::~Run() {
   scope_.reset();
   root_.reset();
   globals_.clear();
+  constants_.clear();
   for (Val& v : cyclic_) {
     if (v.is(Kind::names)) {
       const auto items = std::move(v.as<Names>().items);
@@ -35,6 +36,7 @@ Run::~Run() {
 }
 
 Result<Captured> Run::render(const Value& context) {
+  constants_.resize(static_cast<size_t>(program_.n_constants));
   globals_.resize(program_.names.size());
   has_global_.resize(program_.names.size());
   const auto global = [&](std::string_view name, const auto& value) {
@@ -48,7 +50,7 @@ Result<Captured> Run::render(const Value& context) {
     global(name, [&] { return builtin(name); });
   }
   for (size_t i = 0; i < context.keys.size(); ++i) {
-    global(context.keys[i], [&] { return import(context.items[i]); });
+    global(context.keys[i], [&] { return imported(heap_, context.items[i]); });
   }
   Captured out;
   out_ = &out;
@@ -79,26 +81,23 @@ Val Run::fail_budget(std::string_view what) {
 
 Val Run::fail_undefined(const Val& v) {
   const auto* u = static_cast<const Undefined*>(v.object());
-  return fail(u != nullptr && u->security ? "SecurityError" : "UndefinedError",
-              u != nullptr ? u->message : "value is undefined");
+  if (u == nullptr) return fail("UndefinedError", "value is undefined");
+  return fail(u->security ? "SecurityError" : "UndefinedError",
+              mm2::join(u->before, u->name, u->after));
 }
 
-bool Run::step(uint64_t n) {
-  steps_ += n;
-  if (steps_ > limits_.max_steps) fail_budget(mm2::join("more than ", limits_.max_steps, " steps"));
-  return !failed();
+void Run::fail_exhausted() {
+  if (heap_.used > heap_.limit) return fail_memory();
+  fail_budget(mm2::join("more than ", limits_.max_steps, " steps"));
 }
 
-bool Run::room_for(uint64_t bytes) {
-  if (bytes > heap_.limit || heap_.used > heap_.limit - bytes) {
-    fail_budget(mm2::join("more than ", heap_.limit, " bytes of memory"));
-  }
-  return !failed();
+void Run::fail_memory() {
+  fail_budget(mm2::join("more than ", heap_.limit, " bytes of memory"));
 }
 
 Val Run::str(std::string text) {
   if (!room_for(text.size())) return Val();
-  steps_ += text.size() / 256;
+  heap_.steps += text.size() / 256;
   const uint64_t bytes = text.capacity() > 15 ? text.capacity() : 0;
   return Val::of(make<Str>(bytes, heap_, std::move(text)));
 }
@@ -120,14 +119,13 @@ Val Run::list(std::vector<Val> items, Kind kind) {
   }
   if (++depth > kMaxDepth) return fail_budget("too deeply nested values");
   out->depth = depth;
-  out->items = std::move(items);
+  out->items() = std::move(items);
   return v;
 }
 
 Val Run::dict(std::vector<std::pair<Val, Val>> items) {
-  const uint64_t bytes = items.size() * (2 * sizeof(Val) + 32);
-  if (failed() || !room_for(bytes)) return Val();
-  Dict* out = make<Dict>(bytes, heap_);
+  if (failed() || !room_for(items.size() * (2 * sizeof(Val) + 32))) return Val();
+  Dict* out = make<Dict>(0, heap_);
   const Val v = Val::of(out);
   uint16_t depth = 0;
   const auto look = [&](const Val& item) {
@@ -156,10 +154,14 @@ bool Run::add(std::vector<Val>& items, Val value) {
 
 Val Run::undefined(std::string message, bool security) {
   if (failed()) return Val();
-  const uint64_t bytes = message.size();
-  auto* u = make<Undefined>(bytes, heap_, std::move(message));
+  auto* u = make<Undefined>(message.size(), heap_, "", std::move(message), "");
   u->security = security;
   return Val::of(u);
+}
+
+Val Run::undefined(const char* before, std::string_view name, const char* after) {
+  if (failed()) return Val();
+  return Val::of(make<Undefined>(name.size(), heap_, before, std::string(name), after));
 }
 
 Val Run::integer(BigInt value) {
@@ -171,38 +173,6 @@ Val Run::integer(BigInt value) {
 
 Val Run::builtin(std::string name) {
   return Val::of(make<Builtin>(0, heap_, std::move(name)));
-}
-
-Val Run::import(const Value& value, int depth) {
-  if (depth > kMaxValueDepth || !step()) return Val();
-  switch (value.kind) {
-    case Value::Kind::null:
-      return Val::none();
-    case Value::Kind::boolean:
-      return Val::of(value.flag);
-    case Value::Kind::integer:
-      if (value.text.size() > 4300) return fail("ValueError", "integer of more than 4300 digits");
-      return integer(BigInt::parse(value.text));
-    case Value::Kind::real:
-      return Val::of(value.real);
-    case Value::Kind::string:
-      return str(std::string(value.text));
-    case Value::Kind::array: {
-      std::vector<Val> items;
-      items.reserve(value.items.size());
-      for (const Value& item : value.items) items.push_back(import(item, depth + 1));
-      return list(std::move(items));
-    }
-    case Value::Kind::object: {
-      std::vector<std::pair<Val, Val>> items;
-      items.reserve(value.items.size());
-      for (size_t i = 0; i < value.items.size() && !failed(); ++i) {
-        items.emplace_back(str(std::string(value.keys[i])), import(value.items[i], depth + 1));
-      }
-      return dict(std::move(items));
-    }
-  }
-  return Val::none();
 }
 
 bool Run::bind(const char* function, Args& args, std::initializer_list<const char*> names,

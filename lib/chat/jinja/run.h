@@ -66,7 +66,6 @@ struct Macro final : Object {
   explicit Macro(Heap& h) : Object(Kind::macro, h) {}
   const Node* node = nullptr;
   std::shared_ptr<Scope> scope;
-  bool uses_caller = false, uses_varargs = false, uses_kwargs = false;
 };
 
 enum class Flow : uint8_t { go_on, break_, continue_ };
@@ -90,19 +89,23 @@ class Run {
   Val fail_exactly(std::string message);
   Val fail_budget(std::string_view what);
   Val fail_undefined(const Val& undefined);
-  /// Work done; false once there is too much of it.
-  bool step(uint64_t n = 1);
+  /// Work done; false once there is too much of it, or too much memory held.
+  bool step(uint64_t n = 1) {
+    heap_.steps += n;
+    if (heap_.exhausted()) fail_exhausted();
+    return !failed();
+  }
   /// Whether so many more bytes may be held; fails the run if not.
-  bool room_for(uint64_t bytes);
+  bool room_for(uint64_t bytes) {
+    if (bytes > heap_.limit || heap_.used > heap_.limit - bytes) fail_memory();
+    return !failed();
+  }
 
   // --- new values
   template <typename T, typename... A>
   T* make(uint64_t extra, A&&... args) {
     room_for(sizeof(T) + extra);
-    T* object = new T(std::forward<A>(args)...);
-    object->bytes = sizeof(T) + extra;
-    heap_.used += object->bytes;
-    return object;
+    return allocate<T>(heap_, extra, std::forward<A>(args)...);
   }
   Heap& heap() { return heap_; }
   Val str(std::string text);
@@ -111,9 +114,10 @@ class Run {
   Val dict(std::vector<std::pair<Val, Val>> items);
   bool add(std::vector<Val>& items, Val value);  // push_back within the budget
   Val undefined(std::string message, bool security = false);
+  /// The same with a message of three parts, the outer ones literals.
+  Val undefined(const char* before, std::string_view name, const char* after);
   Val integer(BigInt value);
   Val builtin(std::string name);
-  Val import(const Value& value, int depth = 0);
 
   // --- the language
   Val get_attribute(const Val& of, const std::string& name);
@@ -129,7 +133,8 @@ class Run {
   bool iterate(const Val& over, std::vector<Val>* out);
   int64_t length(const Val& v);
   Val call(const Val& callee, Args& args);
-  Val call_filter(const std::string& name, const Val& value, Args& args);
+  Val call_filter(int number, const Val& value, Args& args);
+  Val call_filter(std::string_view name, const Val& value, Args& args);
   bool call_test(const std::string& name, const Val& value, Args& args);
   Val call_method(const Method& method, Args& args);
 
@@ -150,6 +155,8 @@ class Run {
 
  private:
   friend class ScopeGuard;
+  void fail_exhausted();
+  void fail_memory();
   Val eval(const Node* node);
   Val eval_name(const Node* node);
   Val eval_call(const Node* node);
@@ -168,6 +175,7 @@ class Run {
   void write(std::string_view text, const Spans* literal, bool all_literal);
   Val filter_chain(const Node* node, const Val& input);
   Val make_macro(const Node* node);
+  Val constant(const Node* node);
   Val call_macro(Macro& macro, Args& args);
   Val call_builtin(const std::string& name, Args& args);
   Val call_loop(Loop& loop, Args& args);
@@ -182,13 +190,13 @@ class Run {
   Heap heap_;
   Status status_;
   bool raised_ = false;
-  uint64_t steps_ = 0;
   uint32_t depth_ = 0;
   bool autoescape_ = false;
   Captured* out_ = nullptr;
   std::shared_ptr<Scope> scope_;
   std::shared_ptr<Scope> root_;
-  std::vector<Val> globals_;  // by name id; undefined objects: not there
+  std::vector<Val> constants_;  // by number: literals of the template, made when first met
+  std::vector<Val> globals_;    // by name id; undefined objects: not there
   std::vector<bool> has_global_;
   std::vector<Val> cyclic_;  // namespaces and macros: what can hold itself
 };

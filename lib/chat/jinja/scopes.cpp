@@ -40,10 +40,10 @@ struct Symbols {
 class Analyser {
  public:
   explicit Analyser(Program& program) : program_(program) {
-    caller_ = program.id("caller");
-    varargs_ = program.id("varargs");
-    kwargs_ = program.id("kwargs");
-    loop_ = program.id("loop");
+    caller_ = program.caller_id = program.id("caller");
+    varargs_ = program.varargs_id = program.id("varargs");
+    kwargs_ = program.kwargs_id = program.id("kwargs");
+    loop_ = program.loop_id = program.id("loop");
   }
 
   void run() {
