@@ -20,9 +20,9 @@ namespace mm2::chat {
 struct RenderBudget {
   uint64_t max_output_bytes = uint64_t{256} << 20;
   // Of interpreted templates only; the native renderer does bounded work per message.
-  uint64_t max_steps = 4'000'000;
-  uint32_t max_depth = 450;
-  uint64_t max_memory_bytes = uint64_t{256} << 20;
+  uint64_t max_steps = 2'000'000;
+  uint32_t max_depth = 200;                        // takes less than 128 KiB of stack
+  uint64_t max_memory_bytes = uint64_t{60} << 20;  // 64 with what allocators add
 };
 
 /// Something that turns requests into prompts. Immutable; any number of threads may render at once.

@@ -16,7 +16,7 @@ namespace mm2::chat::jinja {
 enum class Op : uint8_t {
   // expressions
   text,
-  integer,  // text: decimal digits
+  integer,  // text: digits, perhaps behind 0x, 0o or 0b
   real,
   constant,  // number: 0 none, 1 true, 2 false
   name,
@@ -101,13 +101,18 @@ struct Program {
 /// operators counts as nesting of its results.
 inline constexpr int kMaxNesting = 96;
 inline constexpr int kMaxChain = 200;
+/// Size of a template: bytes, tokens, nodes. The largest that people use have a hundredth of it.
+inline constexpr size_t kMaxSourceBytes = size_t{4} << 20;
+inline constexpr size_t kMaxTokens = 200000;
+inline constexpr size_t kMaxNodes = 100000;
 
 /// The program of a template. Failures: Code::format with Jinja2's class in front
 /// ("TemplateSyntaxError: ..."), Code::budget when nested too deep.
 Result<std::shared_ptr<const Program>> parse_program(std::string_view source);
 
-/// Fills Node::hidden of every scope.
-void analyse_scopes(Program& program);
+/// Fills Node::hidden of every scope. Failures: Code::budget, when too many names stand in too many
+/// branches.
+Status analyse_scopes(Program& program);
 
 /// -1: there is none.
 int filter_number(std::string_view name);

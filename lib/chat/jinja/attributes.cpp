@@ -1,5 +1,6 @@
 // a.b, a[b], a[b:c]: what the sandbox lets through.
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/join.h"
 #include "chat/jinja/run.h"
@@ -129,7 +130,7 @@ Val Run::get_attribute(const Val& of, const std::string& name) {
       if (name == "catch_varargs") return Val::of(macro.node->uses_varargs);
       if (name == "caller") return Val::of(macro.node->uses_caller);
       if (name == "arguments") {
-        std::vector<Val> names;
+        Vals names(heap_);
         for (const std::string& parameter : macro.node->names) names.push_back(str(parameter));
         return list(std::move(names), Kind::tuple);
       }
@@ -243,14 +244,29 @@ Val Run::slice(const Val& of, const Val& from, const Val& to, const Val& by) {
           offset_of(std::string_view(text).substr(begin), static_cast<size_t>(stop - start));
       return str(text.substr(begin, size));
     }
+    if (!step(text.size() / 4) || !room_for(text.size())) return Val();
     std::string out;
-    const auto chars = code_points(text);
-    for (int64_t i = start; forward ? i < stop : i > stop; i += step_by)
-      out += chars[static_cast<size_t>(i)];
+    out.reserve(text.size());
+    if (start < 0 || start >= n) return str("");
+    size_t at = offset_of(text, static_cast<size_t>(start));
+    for (int64_t i = start; forward ? i < stop : i > stop; i += step_by) {
+      size_t end = at;
+      next_code_point(text, end);
+      out.append(text, at, end - at);
+      // To the next one, character by character: the ends of the text stop it.
+      for (int64_t k = std::min(std::abs(step_by), n);
+           k > 0 && (forward ? at < text.size() : at > 0); --k) {
+        if (forward) {
+          next_code_point(text, at);
+        } else {
+          at = previous(text, at);
+        }
+      }
+    }
     return str(std::move(out));
   }
   const auto& items = of.as<List>().items();
-  std::vector<Val> out;
+  Vals out(heap_);
   for (int64_t i = start; forward ? i < stop : i > stop; i += step_by) {
     if (!add(out, items[static_cast<size_t>(i)])) return Val();
   }

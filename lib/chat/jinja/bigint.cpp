@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <system_error>
+
+#include "absl/strings/charconv.h"
 
 namespace mm2::chat::jinja {
 namespace {
@@ -126,7 +128,10 @@ std::optional<int64_t> BigInt::to_int64() const {
 }
 
 double BigInt::to_double() const {
-  return std::strtod(str().c_str(), nullptr);
+  const std::string digits = str();
+  double value = 0;
+  const auto read = absl::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return read.ec == std::errc::result_out_of_range ? std::copysign(HUGE_VAL, value) : value;
 }
 
 std::string BigInt::str() const {

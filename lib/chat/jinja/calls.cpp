@@ -69,16 +69,16 @@ Val Run::call_builtin(const std::string& name, Args& args) {
     return v;
   }
   if (name == "dict") {
-    std::vector<std::pair<Val, Val>> items;
+    Pairs items(heap_);
     if (args.pos.size() > 1) return fail("TypeError", "dict expected at most 1 argument");
     if (!args.pos.empty() && args.pos[0].is(Kind::dict)) {
       items = args.pos[0].as<Dict>().items();
     } else if (!args.pos.empty()) {
-      std::vector<Val> pairs;
+      Vals pairs(heap_);
       if (args.pos[0].is(Kind::undefined)) return fail_undefined(args.pos[0]);
       if (!iterate(args.pos[0], &pairs)) return Val();
       for (const Val& pair : pairs) {
-        std::vector<Val> parts;
+        Vals parts(heap_);
         if (!iterate(pair, &parts)) return Val();
         if (parts.size() != 2)
           return fail("ValueError",
@@ -126,7 +126,7 @@ Val Run::call_builtin(const std::string& name, Args& args) {
       if (item.is_object() && item.object() != nullptr)
         depth = std::max(depth, item.object()->depth);
     }
-    if (depth > 250) return fail_budget("too deeply nested values");
+    if (depth > 150) return fail_budget("too deeply nested values");
     cycler->depth = static_cast<uint16_t>(depth + 1);
     return v;
   }

@@ -8,18 +8,17 @@
 namespace mm2::chat::jinja {
 namespace {
 
-struct Deeper {
-  explicit Deeper(uint32_t& d) : depth(d) { ++depth; }
-  ~Deeper() { --depth; }
+struct Level {
+  explicit Level(uint32_t& d) : depth(d) { ++depth; }
+  ~Level() { --depth; }
   uint32_t& depth;
 };
 
 }  // namespace
 
 Val Run::eval(const Node* node) {
-  const Deeper deeper(depth_);
-  if (depth_ > limits_.max_depth)
-    return fail_budget(mm2::join("recursion beyond depth ", limits_.max_depth));
+  const Level level(depth_);
+  if (depth_ > limits_.max_depth) return fail_depth();
   if (!step()) return Val();
   switch (node->op) {
     case Op::text:
@@ -33,7 +32,7 @@ Val Run::eval(const Node* node) {
       return eval_name(node);
     case Op::list:
     case Op::tuple: {
-      std::vector<Val> items;
+      Vals items(heap_);
       items.reserve(node->kids.size());
       for (const Node* kid : node->kids) {
         items.push_back(eval(kid));
@@ -42,7 +41,7 @@ Val Run::eval(const Node* node) {
       return list(std::move(items), node->op == Op::list ? Kind::list : Kind::tuple);
     }
     case Op::dict: {
-      std::vector<std::pair<Val, Val>> items;
+      Pairs items(heap_);
       for (size_t i = 0; i + 1 < node->kids.size(); i += 2) {
         Val key = eval(node->kids[i]);
         if (failed()) return Val();
@@ -76,7 +75,11 @@ Val Run::constant(const Node* node) {
   Val& known = constants_[static_cast<size_t>(node->number)];
   if (!known.is(Kind::undefined)) return known;
   if (node->op == Op::integer) {
-    known = integer(BigInt::parse(node->text));
+    const std::string_view text = node->text;
+    const char kind = text.size() > 2 ? static_cast<char>(text[1] | 32) : '0';
+    const uint32_t base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
+    if (!step(text.size() * text.size() / 64)) return Val();
+    known = integer(BigInt::parse(base == 10 ? text : text.substr(2), base));
   } else {
     known = str(node->text);
     if (!failed()) add_span(known.as<Str>().literal, 0, node->text.size());
@@ -96,7 +99,7 @@ Val Run::unary(const Node* node) {
     }
     case Op::test: {
       const Val value = eval(node->kids[0]);
-      Args args;
+      Args args(heap_);
       if (failed() || !eval_args(node, &args)) return Val();
       return Val::of(call_test(node->text, value, args));
     }
@@ -131,7 +134,7 @@ Val Run::unary(const Node* node) {
       return failed() ? Val() : binary(node->text, a, b);
     }
     case Op::concat: {
-      std::vector<Val> parts;
+      Vals parts(heap_);
       for (const Node* kid : node->kids) {
         parts.push_back(eval(kid));
         if (failed()) return Val();
@@ -185,7 +188,7 @@ bool Run::eval_args(const Node* node, Args* args) {
     if (failed()) return false;
   }
   if (node->star != nullptr) {
-    std::vector<Val> more;
+    Vals more(heap_);
     if (!iterate(eval(node->star), &more) || failed()) return false;
     for (Val& v : more) args->pos.push_back(std::move(v));
   }
@@ -209,7 +212,7 @@ bool Run::eval_args(const Node* node, Args* args) {
 
 Val Run::eval_call(const Node* node) {
   const Node* of = node->kids[0];
-  Args args;
+  Args args(heap_);
   if (of->op != Op::attribute) {
     const Val callee = eval(of);
     if (failed() || !eval_args(node, &args)) return Val();
@@ -230,8 +233,8 @@ Val Run::eval_call(const Node* node) {
 
 // The innermost filter of a block has no operand: it takes `input`.
 Val Run::filter_chain(const Node* node, const Val& input) {
-  const Deeper deeper(depth_);
-  if (depth_ > limits_.max_depth) return fail_budget("too deep recursion");
+  const Level level(depth_);
+  if (depth_ > limits_.max_depth) return fail_depth();
   Val value;
   const Node* of = node->kids[0];
   if (of == nullptr) {
@@ -241,7 +244,7 @@ Val Run::filter_chain(const Node* node, const Val& input) {
   } else {
     value = eval(of);
   }
-  Args args;
+  Args args(heap_);
   if (failed() || !eval_args(node, &args)) return Val();
   return node->number >= 0 ? call_filter(node->number, value, args)
                            : call_filter(node->text, value, args);

@@ -9,7 +9,7 @@ class ScopeGuard {
  public:
   ScopeGuard(Run& run, std::shared_ptr<Scope> parent, const absl::flat_hash_set<int>* hidden)
       : run_(run), before_(run.scope_) {
-    run.scope_ = std::make_shared<Scope>();
+    run.scope_ = std::make_shared<Scope>(run.heap_);
     run.scope_->parent = std::move(parent);
     run.scope_->hidden = hidden;
   }
@@ -43,7 +43,7 @@ Flow Run::exec(const Node* node) {
       return Flow::go_on;
     }
     case Op::set_block: {
-      Captured text;
+      Captured text(heap_);
       const Flow flow = captured(node, node->kids[2], &text);
       if (failed() || flow != Flow::go_on) return flow;
       Val value = str(std::move(text));
@@ -52,7 +52,7 @@ Flow Run::exec(const Node* node) {
       return Flow::go_on;
     }
     case Op::filter_block: {
-      Captured text;
+      Captured text(heap_);
       const Flow flow = captured(node, node->kids[1], &text);
       if (failed() || flow != Flow::go_on) return flow;
       print(filter_chain(node->kids[0], str(std::move(text))));
@@ -66,7 +66,7 @@ Flow Run::exec(const Node* node) {
     case Op::call_block: {
       const Node* call_node = node->kids[0];
       const Val callee = eval(call_node->kids[0]);
-      Args args;
+      Args args(heap_);
       if (failed() || !eval_args(call_node, &args)) return Flow::go_on;
       args.kw.emplace_back("caller", make_macro(node->kids[1]));
       print(failed() ? Val() : call(callee, args));
@@ -94,9 +94,8 @@ Flow Run::exec(const Node* node) {
 }
 
 Flow Run::exec_block(const Node* node) {
-  if (++depth_ > limits_.max_depth)
-    fail_budget(mm2::join("recursion beyond depth ", limits_.max_depth));
   Flow flow = Flow::go_on;
+  deeper();
   for (const Node* kid : node->kids) {
     if (failed()) break;
     flow = exec(kid);
@@ -122,7 +121,7 @@ Flow Run::exec_inner(const Node* node, const Node* body) {
 }
 
 Flow Run::exec_with(const Node* node) {
-  std::vector<Val> values;
+  Vals values(heap_);
   for (size_t i = 1; i < node->kids.size(); i += 2) {
     values.push_back(eval(node->kids[i]));
     if (failed()) return Flow::go_on;
@@ -171,7 +170,7 @@ void Run::assign(const Node* target, const Val& value) {
     heap_.used += 64;
     return;
   }
-  std::vector<Val> parts;
+  Vals parts(heap_);
   if (value.is(Kind::none) || value.is_number()) {
     fail("TypeError", mm2::join("cannot unpack non-iterable ", type_name(value), " object"));
     return;
@@ -189,7 +188,7 @@ void Run::assign(const Node* target, const Val& value) {
 }
 
 Flow Run::exec_for(const Node* node, const Val* over, int64_t depth0) {
-  std::vector<Val> items;
+  Vals items(heap_);
   if (over != nullptr) {
     if (!iterate(*over, &items)) return Flow::go_on;
   } else {
@@ -197,7 +196,7 @@ Flow Run::exec_for(const Node* node, const Val* over, int64_t depth0) {
     if (failed() || !iterate(iter, &items)) return Flow::go_on;
   }
   if (node->kids[2] != nullptr) {
-    std::vector<Val> kept;
+    Vals kept(heap_);
     for (Val& item : items) {
       const ScopeGuard guard(*this, scope_, nullptr);
       assign(node->kids[0], item);
@@ -223,7 +222,7 @@ Flow Run::exec_for(const Node* node, const Val* over, int64_t depth0) {
     loop->index0 = i;
     // The scope of the iteration before serves again, unless a macro kept it.
     if (inner == nullptr || inner.use_count() > 1) {
-      inner = std::make_shared<Scope>();
+      inner = std::make_shared<Scope>(heap_);
       inner->parent = outer;
       inner->hidden = &node->hidden;
     }
@@ -254,11 +253,9 @@ Val Run::call_loop(Loop& loop, Args& args) {
     at = at->parent;
   }
   if (at != nullptr && at->parent != nullptr) scope_ = at->parent;
-  Captured out;
+  Captured out(heap_);
   Captured* outer = std::exchange(out_, &out);
-  if (++depth_ > limits_.max_depth)
-    fail_budget(mm2::join("recursion beyond depth ", limits_.max_depth));
-  if (!failed()) exec_for(node, &args.pos[0], loop.depth0 + 1);
+  if (deeper()) exec_for(node, &args.pos[0], loop.depth0 + 1);
   --depth_;
   out_ = outer;
   scope_ = before;
@@ -274,14 +271,14 @@ Val Run::make_macro(const Node* node) {
   return v;
 }
 
-Val Run::call_macro(Macro& macro, Args& args) {
-  const Node* node = macro.node;
+// Gives the parameters their values in the current scope; false when the arguments do not fit. Not
+// inline: its stack must be free again while the body runs, since macros may call themselves.
+[[gnu::noinline]] bool Run::bind_macro(const Node* node, Args& args) {
   const size_t n = node->names.size();
   const size_t first_default = n - (node->kids.size() - 1);
-  const ScopeGuard guard(*this, macro.scope, &node->hidden);
-  std::vector<Val> values(n);
+  Vals values(n, heap_);
   std::vector<bool> has(n);
-  std::vector<Val> varargs;
+  Vals varargs(heap_);
   for (size_t i = 0; i < args.pos.size(); ++i) {
     if (i < n) {
       values[i] = args.pos[i];
@@ -290,7 +287,7 @@ Val Run::call_macro(Macro& macro, Args& args) {
       varargs.push_back(args.pos[i]);
     }
   }
-  std::vector<std::pair<Val, Val>> more;
+  Pairs more(heap_);
   Val caller = undefined("No caller defined");
   bool has_caller_parameter = false;
   for (const auto& [name, value] : args.kw) {
@@ -305,31 +302,42 @@ Val Run::call_macro(Macro& macro, Args& args) {
     } else if (i == n && node->uses_kwargs) {
       more.emplace_back(str(name), value);
     } else {
-      return fail("TypeError",
-                  mm2::join("macro '", node->text, "' takes no keyword argument '", name, "'"));
+      fail("TypeError",
+           mm2::join("macro '", node->text, "' takes no keyword argument '", name, "'"));
+      return false;
     }
   }
   if (!varargs.empty() && !node->uses_varargs) {
-    return fail("TypeError",
-                mm2::join("macro '", node->text, "' takes not more than ", n, " argument(s)"));
+    fail("TypeError",
+         mm2::join("macro '", node->text, "' takes not more than ", n, " argument(s)"));
+    return false;
   }
+  // A default that calls the macro comes back here, and this takes the stack of several levels.
+  constexpr uint32_t kLevels = 6;
+  depth_ += kLevels;
   for (size_t i = 0; i < n && !failed(); ++i) {
     if (!has[i]) {
       values[i] = i >= first_default
                       ? eval(node->kids[i - first_default])
-                      : undefined(mm2::join("parameter '", node->names[i], "' was not provided"));
+                      : undefined("parameter '", node->names[i], "' was not provided");
     }
     scope_->set(node->ids[i], values[i]);
   }
-  if (failed()) return Val();
+  depth_ -= kLevels;
+  if (failed()) return false;
   if (node->uses_caller && !has_caller_parameter) scope_->set(program_.caller_id, caller);
   if (node->uses_varargs) scope_->set(program_.varargs_id, list(std::move(varargs), Kind::tuple));
   if (node->uses_kwargs) scope_->set(program_.kwargs_id, dict(std::move(more)));
-  Captured out;
+  return !failed();
+}
+
+Val Run::call_macro(Macro& macro, Args& args) {
+  const Node* node = macro.node;
+  const ScopeGuard guard(*this, macro.scope, &node->hidden);
+  if (!bind_macro(node, args)) return Val();
+  Captured out(heap_);
   Captured* outer = std::exchange(out_, &out);
-  if (++depth_ > limits_.max_depth)
-    fail_budget(mm2::join("recursion beyond depth ", limits_.max_depth));
-  if (!failed()) exec_block(node->kids.back());
+  if (deeper()) exec_block(node->kids.back());
   --depth_;
   out_ = outer;
   return failed() ? Val() : str(std::move(out));

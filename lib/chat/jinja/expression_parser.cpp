@@ -1,11 +1,24 @@
 // Jinja expressions, from tokens to nodes: precedence climbing, then filters and tests.
 #include "chat/jinja/expression_parser.h"
 
-#include <cstdlib>
+#include <cmath>
+#include <system_error>
 
+#include "absl/strings/charconv.h"
 #include "base/join.h"
 
 namespace mm2::chat::jinja {
+
+namespace {
+
+// Not strtod, which asks the process for its locale.
+double real_of(const std::string& text) {
+  double value = 0;
+  const auto read = absl::from_chars(text.data(), text.data() + text.size(), value);
+  return read.ec == std::errc::result_out_of_range && value > 1 ? HUGE_VAL : value;
+}
+
+}  // namespace
 
 std::string ExpressionParser::shown() const {
   switch (now().type) {
@@ -68,6 +81,11 @@ Node* ExpressionParser::named(Op op, std::string text) {
 
 Node* ExpressionParser::done(Node* node) {
   if (!status_.ok()) return nullptr;
+  if (program_->nodes.size() > kMaxNodes) {
+    status_ = error(Code::budget, "line ", now().line, ": a template of more than ", kMaxNodes,
+                    " operations");
+    return nullptr;
+  }
   int depth = 0;
   const auto look = [&](const Node* part) {
     if (part != nullptr && part->depth > depth) depth = part->depth;
@@ -82,7 +100,7 @@ Node* ExpressionParser::done(Node* node) {
   return node;
 }
 
-Node* ExpressionParser::too_deep() {
+[[gnu::noinline]] Node* ExpressionParser::too_deep() {
   if (status_.ok()) {
     status_ = error(Code::budget, "line ", now().line, ": nested deeper than the limits of ",
                     kMaxNesting, " brackets or blocks and ", kMaxChain, " operations");
@@ -206,7 +224,7 @@ Node* ExpressionParser::primary(bool with_namespace) {
     case Token::integer:
     case Token::real: {
       Node* node = named(token.type == Token::integer ? Op::integer : Op::real, token.text);
-      node->real = std::strtod(node->text.c_str(), nullptr);
+      if (node->op == Op::real) node->real = real_of(node->text);
       next();
       return done(node);
     }

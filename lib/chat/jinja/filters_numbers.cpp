@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
+#include <system_error>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/charconv.h"
 #include "absl/strings/str_format.h"
 #include "base/join.h"
 
@@ -29,9 +29,13 @@ bool parse_real(std::string_view text, double* out) {
       low.find_first_not_of("0123456789.e+-") != std::string::npos)
     return false;
   if (plain.empty()) return false;
-  char* end = nullptr;
-  *out = std::strtod(plain.c_str(), &end);
-  return *end == '\0';
+  // Not strtod, which asks the process for its locale.
+  const char *begin = plain.data(), *const end = begin + plain.size();
+  if (*begin == '+') ++begin;
+  const auto read = absl::from_chars(begin, end, *out);
+  if (read.ec == std::errc::result_out_of_range && std::fabs(*out) > 1)
+    *out = std::copysign(HUGE_VAL, *out);
+  return read.ptr == end && read.ec != std::errc::invalid_argument;
 }
 
 bool parse_integer(std::string_view text, int64_t base, BigInt* out) {
@@ -80,6 +84,7 @@ Val filter_int(Run& run, const Val& v, Args& args) {
   if (v.is(Kind::big)) return v;
   double d = 0;
   if (v.is(Kind::string)) {
+    if (!run.step(v.text().size())) return Val();
     BigInt n;
     if (parse_integer(v.text(), base, &n)) return run.integer(std::move(n));
     if (!parse_real(v.text(), &d)) return fallback;
@@ -100,6 +105,7 @@ Val filter_float(Run& run, const Val& v, Args& args) {
   if (v.is(Kind::undefined)) return run.fail_undefined(v);
   if (v.is_number()) return Val::of(to_double(v));
   double d = 0;
+  if (v.is(Kind::string) && !run.step(v.text().size())) return Val();
   if (v.is(Kind::string) && parse_real(v.text(), &d)) return Val::of(d);
   return b.has[0] ? b.value[0] : Val::of(0.0);
 }
@@ -148,9 +154,10 @@ Val filter_round(Run& run, const Val& v, Args& args) {
   const double d = v.real();
   if (!std::isfinite(d)) return v;
   if (precision >= 0) {
-    char buffer[800];
-    std::snprintf(buffer, sizeof(buffer), "%.*f", static_cast<int>(precision), d);
-    return Val::of(std::strtod(buffer, nullptr));
+    const std::string text = absl::StrFormat("%.*f", static_cast<int>(precision), d);
+    double rounded = 0;
+    absl::from_chars(text.data(), text.data() + text.size(), rounded);
+    return Val::of(rounded);
   }
   const double scale = std::pow(10.0, static_cast<double>(-precision));
   if (std::isinf(scale)) return Val::of(std::copysign(0.0, d));
@@ -159,7 +166,7 @@ Val filter_round(Run& run, const Val& v, Args& args) {
 
 Val filter_sum(Run& run, const Val& v, Args& args) {
   Bound b;
-  std::vector<Val> items;
+  Vals items(run.heap());
   if (!run.bind("sum", args, {"attribute", "start"}, &b) || !run.iterate(v, &items)) return Val();
   Val total = b.has[1] ? b.value[1] : Val::of(int64_t{0});
   for (const Val& item : items) {
@@ -175,7 +182,7 @@ namespace {
 
 Val extreme(Run& run, const Val& v, Args& args, int wanted) {
   Bound b;
-  std::vector<Val> items;
+  Vals items(run.heap());
   if (!run.bind("min", args, {"case_sensitive", "attribute"}, &b) || !run.iterate(v, &items))
     return Val();
   if (items.empty()) return run.undefined("No aggregated item, sequence was empty.");

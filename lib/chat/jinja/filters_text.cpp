@@ -21,7 +21,8 @@ Val filter_trim(Run& run, const Val& v, Args& args) {
   } else {
     out = strip_right(strip_left(out));
   }
-  Captured cut{std::string(out), {}};
+  Captured cut(run.heap());
+  cut.text = out;
   const auto begin = static_cast<size_t>(out.data() - t.text().data());
   for (const Span& s : t.as<Str>().literal) {
     const size_t from = std::max(s.begin, begin);
@@ -33,11 +34,29 @@ Val filter_trim(Run& run, const Val& v, Args& args) {
 
 namespace {
 
+// A change that looks at every character. The longest of them give three bytes for two.
 Val filter_case(Run& run, const Val& v, Args& args, std::string (*change)(std::string_view)) {
   Bound b;
   if (!run.bind("filter", args, {}, &b)) return Val();
   const Val t = text_of(run, v);
-  return run.failed() ? Val() : run.str(change(t.text()));
+  if (!run.step(t.is(Kind::string) ? t.text().size() : 0)) return Val();
+  return run.room_for(3 * t.text().size()) ? run.str(change(t.text())) : Val();
+}
+
+// Words begin after white space, - and opening brackets, not after every other character.
+std::string title_words(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  size_t word = 0;  // where the current one begins
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    const char32_t c = next_code_point(text, at);
+    if (!is_python_space(c) && c != '-' && c != '(' && c != '{' && c != '[' && c != '<') continue;
+    out += capitalize(text.substr(word, begin - word));
+    out += text.substr(begin, at - begin);
+    word = at;
+  }
+  return out += capitalize(text.substr(word));
 }
 
 }  // namespace
@@ -55,27 +74,7 @@ Val filter_capitalize(Run& run, const Val& v, Args& args) {
 }
 
 Val filter_title(Run& run, const Val& v, Args& args) {
-  // Words begin after white space, - and opening brackets, not after every other character.
-  return filter_case(run, v, args, [](std::string_view text) {
-    std::string out;
-    std::string word;
-    const auto flush = [&] {
-      out += capitalize(word);
-      word.clear();
-    };
-    for (const std::string_view c : code_points(text)) {
-      size_t at = 0;
-      if (is_python_space(next_code_point(c, at)) || c == "-" || c == "(" || c == "{" || c == "[" ||
-          c == "<") {
-        flush();
-        out += c;
-      } else {
-        word += c;
-      }
-    }
-    flush();
-    return out;
-  });
+  return filter_case(run, v, args, title_words);
 }
 
 Val filter_string(Run& run, const Val& v, Args&) {
@@ -85,14 +84,18 @@ Val filter_string(Run& run, const Val& v, Args&) {
 Val filter_safe(Run& run, const Val& v, Args&) {
   const Val t = text_of(run, v);
   if (run.failed()) return Val();
-  const Val out = run.str(Captured{t.text(), t.as<Str>().literal});
-  if (!run.failed()) out.as<Str>().markup = true;
+  const Val out = run.str(t.text());
+  if (run.failed()) return Val();
+  out.as<Str>().literal = t.as<Str>().literal;
+  out.as<Str>().markup = true;
   return out;
 }
 
 Val filter_forceescape(Run& run, const Val& v, Args&) {
   const Val t = text_of(run, v);
   if (run.failed()) return Val();
+  // The longest spelling of a character has six bytes, and a text that grows holds them twice.
+  if (!run.step(t.text().size() / 2) || !run.room_for(12 * t.text().size())) return Val();
   const Val out = run.str(escape_html(t.text()));
   if (!run.failed()) out.as<Str>().markup = true;
   return out;
@@ -114,8 +117,8 @@ Val filter_replace(Run& run, const Val& v, Args& args) {
   if (run.failed()) return Val();
   const uint64_t growth =
       from.text().empty() ? t.text().size() + 1 : t.text().size() / from.text().size();
-  if (to.text().size() > from.text().size() &&
-      !run.room_for(growth * to.text().size() + t.text().size()))
+  if (!run.step(t.text().size() / 4) ||
+      !run.room_for(2 * (growth * to.text().size() + t.text().size())))
     return Val();
   return run.str(replace(t.text(), from.text(), to.text(), count));
 }
@@ -137,19 +140,29 @@ Val filter_indent(Run& run, const Val& v, Args& args) {
     return run.fail("TypeError", mm2::join("unsupported operand type(s) for +=: '", type_name(v),
                                            "' and 'str'"));
   const bool blank = b.has[2] && truthy(b.value[2]);
-  Args none;
-  const Val method =
-      Val::of(run.make<Method>(0, run.heap(), run.str(v.text() + "\n"), "splitlines"));
-  const Val lines = run.failed() ? Val() : run.call_method(method.as<Method>(), none);
-  if (run.failed()) return Val();
-  std::string out = b.has[1] && truthy(b.value[1]) ? by : "";
-  bool first = true;
-  for (const Val& line : lines.as<List>().items()) {
+  const bool at_first = b.has[1] && truthy(b.value[1]);
+  const std::string& text = v.text();
+  if (!run.step(text.size() / 2)) return Val();
+  std::string out = at_first ? by : "";
+  const auto put = [&](std::string_view line, bool first) {
+    if (!run.step(1 + by.size() / 64) ||
+        !run.room_for(2 * (out.size() + by.size() + line.size() + 1)))
+      return false;
     if (!first) out += '\n';
-    if (!first && (blank || !line.text().empty())) out += by;
+    if (!first && (blank || !line.empty())) out += by;
+    out += line;
+    return true;
+  };
+  // The lines of the text and one more end of line, which str.splitlines takes off again.
+  bool first = true;
+  size_t begin = 0;
+  while (begin < text.size()) {
+    const LineEnd end = find_line_end(text, begin);
+    if (!put(std::string_view(text).substr(begin, end.begin - begin), first)) return Val();
     first = false;
-    out += line.text();
-    if (!run.room_for(out.size()) || !run.step(1 + by.size() / 256)) return Val();
+    begin = end.end;
+    const bool ends = end.begin < end.end && text.back() != '\r';
+    if (begin == text.size() && ends && !put("", false)) return Val();
   }
   return run.str(std::move(out));
 }
@@ -185,7 +198,7 @@ Val filter_format(Run& run, const Val& v, Args& args) {
     const Val items = run.list(args.pos, Kind::tuple);
     return run.failed() ? Val() : run.percent_format(t.text(), items);
   }
-  std::vector<std::pair<Val, Val>> items;
+  Pairs items(run.heap());
   for (const auto& [key, value] : args.kw) items.emplace_back(run.str(key), value);
   const Val map = run.dict(std::move(items));
   return run.failed() ? Val() : run.percent_format(t.text(), map);
@@ -196,11 +209,44 @@ Val filter_center(Run& run, const Val& v, Args& args) {
   if (!run.bind("center", args, {"width"}, &b)) return Val();
   const Val t = text_of(run, v);
   if (run.failed()) return Val();
-  Args width;
+  Args width(run.heap());
   width.pos.push_back(b.has[0] ? b.value[0] : Val::of(int64_t{80}));
   const Val method = Val::of(run.make<Method>(0, run.heap(), t, "center"));
   return run.failed() ? Val() : run.call_method(method.as<Method>(), width);
 }
+
+namespace {
+
+// Hands the lines of a paragraph to `put`, which says whether to go on. A line is a run of words
+// as it stands in the text.
+template <typename Put>
+bool wrap_paragraph(std::string_view text, size_t most, bool cut, const Put& put) {
+  size_t line = 0, line_end = 0, n_line = 0;  // the current line and its length
+  bool any = false;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    size_t n = length_of(text.substr(begin, end - begin));
+    if (any && n_line + 1 + n <= most) {
+      n_line += 1 + n;
+    } else {
+      if (any && !put(text.substr(line, line_end - line))) return false;
+      size_t from = begin;
+      for (; cut && n > most; n -= most) {
+        const size_t at = offset_of(text.substr(from, end - from), most);
+        if (!put(text.substr(from, at))) return false;
+        from += at;
+      }
+      line = from;
+      n_line = n;
+      any = true;
+    }
+    line_end = end;
+    begin = end + 1;
+  }
+  return put(text.substr(line, line_end - line));
+}
+
+}  // namespace
 
 Val filter_wordwrap(Run& run, const Val& v, Args& args) {
   Bound b;
@@ -215,32 +261,21 @@ Val filter_wordwrap(Run& run, const Val& v, Args& args) {
   const bool cut = !b.has[1] || truthy(b.value[1]);
   const std::string join = b.has[2] && !b.value[2].is(Kind::none) ? run.to_str(b.value[2]) : "\n";
   const auto most = static_cast<size_t>(width);
+  const std::string& text = v.text();
+  if (!run.step(text.size())) return Val();
   std::string out;
   bool first_line = true;
   const auto put = [&](std::string_view line) {
     if (!first_line) out += join;
     first_line = false;
     out += line;
+    return run.step(1 + join.size() / 64) && run.room_for(2 * (out.size() + text.size()));
   };
-  for (const std::string_view paragraph : split_at(v.text(), '\n')) {
-    std::string line;
-    bool any = false;
-    for (std::string_view word : split_at(paragraph, ' ')) {
-      if (!run.step(1 + word.size() / 16)) return Val();
-      if (any && length_of(line) + 1 + length_of(word) <= most) {
-        line += mm2::join(" ", word);
-        continue;
-      }
-      if (any) put(line);
-      while (cut && length_of(word) > most) {
-        const size_t at = offset_of(word, most);
-        put(word.substr(0, at));
-        word.remove_prefix(at);
-      }
-      line = std::string(word);
-      any = true;
-    }
-    put(line);
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    if (!wrap_paragraph(std::string_view(text).substr(begin, end - begin), most, cut, put))
+      return Val();
+    begin = end + 1;
   }
   return run.str(std::move(out));
 }
@@ -248,8 +283,9 @@ Val filter_wordwrap(Run& run, const Val& v, Args& args) {
 Val filter_striptags(Run& run, const Val& v, Args&) {
   const Val t = text_of(run, v);
   if (run.failed()) return Val();
-  std::string plain;
   const std::string& text = t.text();
+  if (!run.step(text.size() / 2) || !run.room_for(2 * text.size())) return Val();
+  std::string plain;
   for (size_t at = 0; at < text.size();) {
     const size_t open = text.find('<', at);
     const bool comment = open != std::string::npos && text.compare(open, 4, "<!--") == 0;
@@ -257,23 +293,24 @@ Val filter_striptags(Run& run, const Val& v, Args&) {
                          : comment                 ? text.find("-->", open)
                                                    : text.find('>', open);
     if (close == std::string::npos) {
-      plain += text.substr(at);
+      plain.append(text, at);
       break;
     }
-    plain += text.substr(at, open - at);
+    plain.append(text, at, open - at);
     at = close + (comment ? 3 : 1);
   }
   std::string out;
+  out.reserve(plain.size());
   bool gap = false;
-  for (const std::string_view c : code_points(plain)) {
-    size_t at = 0;
-    if (is_python_space(next_code_point(c, at))) {
+  for (size_t at = 0; at < plain.size();) {
+    const size_t begin = at;
+    if (is_python_space(next_code_point(plain, at))) {
       gap = !out.empty();
       continue;
     }
     if (gap) out += ' ';
     gap = false;
-    out += c;
+    out.append(plain, begin, at - begin);
   }
   for (const auto& [from, to] :
        {std::pair("&lt;", "<"), std::pair("&gt;", ">"), std::pair("&#39;", "'"),
@@ -294,7 +331,9 @@ std::string quoted(std::string_view text, bool plus) {
     } else if (plus && c == ' ') {
       out += '+';
     } else {
-      absl::StrAppendFormat(&out, "%%%02X", static_cast<unsigned>(static_cast<unsigned char>(c)));
+      constexpr std::string_view kHex = "0123456789ABCDEF";
+      const auto byte = static_cast<unsigned char>(c);
+      ((out += '%') += kHex[byte >> 4]) += kHex[byte & 15];
     }
   }
   return out;
@@ -311,12 +350,15 @@ Val filter_urlencode(Run& run, const Val& v, Args&) {
     }
     return run.str(std::move(out));
   }
-  return run.str(quoted(run.to_str(v), false));
+  const std::string text = run.to_str(v);
+  if (!run.step(text.size() / 2) || !run.room_for(6 * text.size())) return Val();
+  return run.str(quoted(text, false));
 }
 
 Val filter_wordcount(Run& run, const Val& v, Args&) {
   const Val t = text_of(run, v);
   if (run.failed()) return Val();
+  if (!run.step(t.text().size() / 2)) return Val();
   int64_t n = 0;
   bool inside = false;
   for (size_t at = 0; at < t.text().size();) {

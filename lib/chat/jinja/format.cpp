@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
+#include "absl/strings/str_format.h"
 #include "base/join.h"
 #include "chat/jinja/run.h"
 #include "chat/jinja/strings.h"
@@ -26,31 +26,35 @@ struct Spec {
   char type = 0;
 };
 
+// printf's conversion of a number; abseil's does not ask the process for its locale.
 std::string real_text(double d, char type, int64_t precision, bool alternate) {
-  char buffer[1500];
-  const char format[] = {'%',
-                         alternate ? '#' : '.',
-                         alternate ? '.' : '*',
-                         alternate ? '*' : type,
-                         alternate ? type : '\0',
-                         '\0'};
-  std::snprintf(buffer, sizeof(buffer), format, static_cast<int>(precision), d);
-  return buffer;
+  const int p = static_cast<int>(precision);
+  switch (type) {
+    case 'e':
+      return alternate ? absl::StrFormat("%#.*e", p, d) : absl::StrFormat("%.*e", p, d);
+    case 'E':
+      return alternate ? absl::StrFormat("%#.*E", p, d) : absl::StrFormat("%.*E", p, d);
+    case 'g':
+      return alternate ? absl::StrFormat("%#.*g", p, d) : absl::StrFormat("%.*g", p, d);
+    case 'G':
+      return alternate ? absl::StrFormat("%#.*G", p, d) : absl::StrFormat("%.*G", p, d);
+    default:  // f, F
+      return alternate ? absl::StrFormat("%#.*f", p, d) : absl::StrFormat("%.*f", p, d);
+  }
 }
 
-std::string in_base(BigInt value, uint32_t base, bool upper) {
-  value.negative = false;
-  if (value.zero()) return "0";
+// In base 2, 8 or 16: of `bits` bits a digit.
+std::string in_base(const BigInt& value, size_t bits, bool upper) {
   std::string out;
-  const BigInt by = BigInt::of(base);
-  while (!value.zero()) {
-    BigInt q;
-    BigInt r;
-    divide(value, by, q, r);
-    const uint32_t d = r.zero() ? 0 : r.limbs[0];
+  const size_t n = value.limbs.size() * 32;
+  for (size_t at = 0; at < n; at += bits) {
+    uint32_t d = 0;
+    for (size_t k = 0; k < bits && at + k < n; ++k)
+      d |= (value.limbs[(at + k) / 32] >> ((at + k) % 32) & 1) << k;
     out += static_cast<char>(d < 10 ? '0' + d : (upper ? 'A' : 'a') + d - 10);
-    value = std::move(q);
   }
+  while (out.size() > 1 && out.back() == '0') out.pop_back();
+  if (out.empty()) out = "0";
   std::reverse(out.begin(), out.end());
   return out;
 }
@@ -83,9 +87,10 @@ std::string number_text(Run& run, const Val& v, Spec spec) {
   const bool whole = !v.is(Kind::real);
   if (whole && (type == 0 || std::string_view("diuxXob").find(type) != std::string_view::npos)) {
     const BigInt value = to_big(v);
-    std::string body = type == 'x' || type == 'X' ? in_base(value, 16, type == 'X')
-                       : type == 'o'              ? in_base(value, 8, false)
-                       : type == 'b'              ? in_base(value, 2, false)
+    if (!run.step(value.limbs.size() * value.limbs.size() / 16)) return "";
+    std::string body = type == 'x' || type == 'X' ? in_base(value, 4, type == 'X')
+                       : type == 'o'              ? in_base(value, 3, false)
+                       : type == 'b'              ? in_base(value, 1, false)
                                                   : value.str();
     if (!body.empty() && body[0] == '-') body.erase(0, 1);
     if (spec.precision > static_cast<int64_t>(body.size()))
@@ -131,7 +136,7 @@ std::string cut(std::string_view text, int64_t precision) {
 }  // namespace
 
 Val Run::percent_format(const std::string& format, const Val& value) {
-  std::vector<Val> items{value};
+  Vals items = vals({value});
   if (value.is(Kind::tuple)) items = value.as<List>().items();
   size_t used = 0;
   bool mapped = value.is(Kind::dict);

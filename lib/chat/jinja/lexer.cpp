@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/join.h"
-#include "chat/jinja/bigint.h"
+#include "chat/jinja/ast.h"
 #include "chat/jinja/strings.h"
 
 namespace mm2::chat::jinja {
@@ -38,6 +38,7 @@ class Lexer {
 
   Result<std::vector<Lexeme>> run() {
     while (at_ < text_.size()) MM2_RETURN_IF_ERROR(root());
+    MM2_RETURN_IF_ERROR(within_limit());
     add(Token::end, "");
     return std::move(out_);
   }
@@ -89,7 +90,13 @@ class Lexer {
     return text_.compare(at, 2, "%}") == 0 ? at + 2 : 0;
   }
 
+  Status within_limit() const {
+    if (out_.size() <= kMaxTokens) return {};
+    return error(Code::budget, "line ", line_, ": a template of more than ", kMaxTokens, " tokens");
+  }
+
   Status root() {
+    MM2_RETURN_IF_ERROR(within_limit());
     size_t open = at_;
     for (;; ++open) {
       open = text_.find('{', open);
@@ -172,6 +179,7 @@ class Lexer {
         }
       }
       MM2_RETURN_IF_ERROR(one_token(open));
+      if (out_.size() > kMaxTokens) return within_limit();
     }
     return {};
   }
@@ -246,9 +254,9 @@ class Lexer {
       };
       while (fits(end) || (end < text_.size() && text_[end] == '_' && fits(end + 1))) ++end;
       if (end > at_ + 2) {
-        const std::string body = plain(std::string_view(text_).substr(at_ + 2, end - at_ - 2));
+        std::string body = plain(std::string_view(text_).substr(at_, end - at_));
         if (body.size() > kMaxDigits) return fail("integer literal too long");
-        add(Token::integer, BigInt::parse(body, base).str());
+        add(Token::integer, std::move(body));
         move_to(end);
         return {};
       }

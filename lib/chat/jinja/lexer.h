@@ -27,7 +27,7 @@ enum class Token : uint8_t {
 struct Lexeme {
   Token type = Token::end;
   uint32_t line = 0;
-  std::string text;  // string: its value; integer: digits in base 10
+  std::string text;  // string: its value; integer: as in Python, without underscores
 };
 
 /// Always ends with Token::end. Failures: Code::format, "TemplateSyntaxError: ...".

@@ -1,8 +1,8 @@
 // Methods of strings, lists, dicts, numbers, loops.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
+#include "absl/strings/str_format.h"
 #include "base/join.h"
 #include "chat/jinja/run.h"
 #include "chat/jinja/strings.h"
@@ -39,14 +39,12 @@ bool window(Run& run, const std::string& text, const Bound& b, size_t from, Wind
   return true;
 }
 
-std::vector<std::string_view> split_space(std::string_view text, int64_t most, bool from_right) {
-  std::vector<std::string_view> out;
+// These hand the parts to `put`, which says whether to go on; the last first when from the right.
+template <typename Put>
+bool split_space(std::string_view text, int64_t most, bool from_right, const Put& put) {
   text = from_right ? strip_right(text) : strip_left(text);
   while (!text.empty()) {
-    if (most == 0) {
-      out.push_back(from_right ? strip_right(text) : strip_right(text));
-      break;
-    }
+    if (most == 0) return put(strip_right(text));
     size_t at = from_right ? text.size() : 0;
     while (from_right ? at > 0 : at < text.size()) {
       size_t next = from_right ? previous(text, at) : at;
@@ -54,26 +52,23 @@ std::vector<std::string_view> split_space(std::string_view text, int64_t most, b
       if (is_python_space(next_code_point(text, next))) break;
       at = from_right ? begin : next;
     }
-    out.push_back(from_right ? text.substr(at) : text.substr(0, at));
+    if (!put(from_right ? text.substr(at) : text.substr(0, at))) return false;
     text = from_right ? strip_right(text.substr(0, at)) : strip_left(text.substr(at));
     if (most > 0) --most;
   }
-  if (from_right) std::reverse(out.begin(), out.end());
-  return out;
+  return true;
 }
 
-std::vector<std::string_view> split_by(std::string_view text, std::string_view by, int64_t most,
-                                       bool from_right) {
-  std::vector<std::string_view> out;
+template <typename Put>
+bool split_by(std::string_view text, std::string_view by, int64_t most, bool from_right,
+              const Put& put) {
   for (; most != 0; --most) {
     const size_t at = from_right ? text.rfind(by) : text.find(by);
     if (at == std::string_view::npos) break;
-    out.push_back(from_right ? text.substr(at + by.size()) : text.substr(0, at));
+    if (!put(from_right ? text.substr(at + by.size()) : text.substr(0, at))) return false;
     text = from_right ? text.substr(0, at) : text.substr(at + by.size());
   }
-  out.push_back(text);
-  if (from_right) std::reverse(out.begin(), out.end());
-  return out;
+  return put(text);
 }
 
 template <typename F>
@@ -96,12 +91,14 @@ Val Run::string_method(const Method& method, Args& args) {
   const std::string& name = method.name;
   if (!step(1 + text.size() / 64)) return Val();
   Bound b;
-  const auto strings = [&](const std::vector<std::string_view>& parts, Kind kind = Kind::list) {
-    std::vector<Val> out;
-    for (const std::string_view part : parts) {
-      if (!add(out, str(std::string(part)))) return Val();
-    }
-    return list(std::move(out), kind);
+  Vals parts(heap_);
+  const auto put = [&](std::string_view part) { return add(parts, str(std::string(part))); };
+  const auto three = [&](std::string_view a, std::string_view m, std::string_view z) {
+    return put(a) && put(m) && put(z) ? list(std::move(parts), Kind::tuple) : Val();
+  };
+  // A method that looks at every character, and makes a text at most so many times as long.
+  const auto affords = [&](uint64_t times) {
+    return step(text.size()) && room_for(times * text.size());
   };
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     if (!bind(name.c_str(), args, {"chars"}, &b)) return Val();
@@ -125,10 +122,15 @@ Val Run::string_method(const Method& method, Args& args) {
         (b.has[1] && !want_int(b.value[1], &most)))
       return Val();
     const bool right = name == "rsplit";
-    if (!b.has[0] || b.value[0].is(Kind::none)) return strings(split_space(text, most, right));
-    if (!b.value[0].is(Kind::string)) return fail("TypeError", "must be str or None");
-    if (b.value[0].text().empty()) return fail("ValueError", "empty separator");
-    return strings(split_by(text, b.value[0].text(), most, right));
+    const bool by_space = !b.has[0] || b.value[0].is(Kind::none);
+    if (!by_space && !b.value[0].is(Kind::string)) return fail("TypeError", "must be str or None");
+    if (!by_space && b.value[0].text().empty()) return fail("ValueError", "empty separator");
+    if (!step(text.size() / (by_space ? 2 : 16))) return Val();
+    if (!(by_space ? split_space(text, most, right, put)
+                   : split_by(text, b.value[0].text(), most, right, put)))
+      return Val();
+    if (right) std::reverse(parts.begin(), parts.end());
+    return list(std::move(parts));
   }
   if (name == "replace") {
     int64_t count = -1;
@@ -141,8 +143,7 @@ Val Run::string_method(const Method& method, Args& args) {
       return Val();
     const uint64_t growth =
         b.value[0].text().empty() ? text.size() + 1 : text.size() / b.value[0].text().size();
-    if (b.value[1].text().size() > b.value[0].text().size() &&
-        !room_for(growth * b.value[1].text().size() + text.size()))
+    if (!step(text.size() / 4) || !room_for(2 * (growth * b.value[1].text().size() + text.size())))
       return Val();
     return str(replace(text, b.value[0].text(), b.value[1].text(), count));
   }
@@ -178,7 +179,7 @@ Val Run::string_method(const Method& method, Args& args) {
     if (!bind(name.c_str(), args, {"prefix", "start", "end"}, &b, 1) ||
         !window(*this, text, b, 1, &w))
       return Val();
-    std::vector<Val> options{b.value[0]};
+    Vals options = vals({b.value[0]});
     if (b.value[0].is(Kind::tuple)) options = b.value[0].as<List>().items();
     const std::string_view in =
         w.valid ? std::string_view(text).substr(w.begin, w.end - w.begin) : std::string_view();
@@ -194,16 +195,20 @@ Val Run::string_method(const Method& method, Args& args) {
   }
   if (name == "join") {
     if (!bind("join", args, {"iterable"}, &b, 1)) return Val();
-    std::vector<Val> parts;
     if (!iterate(b.value[0], &parts)) return Val();
-    std::string out;
+    uint64_t size = 0;
     for (size_t i = 0; i < parts.size(); ++i) {
       if (!parts[i].is(Kind::string))
         return fail("TypeError", mm2::join("sequence item ", i, ": expected str instance, ",
                                            type_name(parts[i]), " found"));
+      size += (i > 0 ? text.size() : 0) + parts[i].text().size();
+    }
+    if (!room_for(size) || !step(parts.size() + size / 256)) return Val();
+    std::string out;
+    out.reserve(size);
+    for (size_t i = 0; i < parts.size(); ++i) {
       if (i > 0) out += text;
       out += parts[i].text();
-      if (!step(1 + parts[i].text().size() / 256) || !room_for(out.size())) return Val();
     }
     return str(std::move(out));
   }
@@ -211,7 +216,7 @@ Val Run::string_method(const Method& method, Args& args) {
   if (name == "format_map") {
     if (!bind("format_map", args, {"mapping"}, &b, 1)) return Val();
     if (!b.value[0].is(Kind::dict)) return fail("TypeError", "format_map() needs a mapping");
-    Args named;
+    Args named(heap_);
     for (const auto& [key, value] : b.value[0].as<Dict>().items()) {
       if (key.is(Kind::string)) named.kw.emplace_back(key.text(), value);
     }
@@ -232,11 +237,10 @@ Val Run::string_method(const Method& method, Args& args) {
     if (sep.empty()) return fail("ValueError", "empty separator");
     const size_t at = name[0] == 'r' ? text.rfind(sep) : text.find(sep);
     if (at == std::string::npos) {
-      return name[0] == 'r' ? strings({"", "", text}, Kind::tuple)
-                            : strings({text, "", ""}, Kind::tuple);
+      return name[0] == 'r' ? three("", "", text) : three(text, "", "");
     }
     const std::string_view v = text;
-    return strings({v.substr(0, at), sep, v.substr(at + sep.size())}, Kind::tuple);
+    return three(v.substr(0, at), sep, v.substr(at + sep.size()));
   }
   if (name == "ljust" || name == "rjust" || name == "center" || name == "zfill") {
     int64_t width = 0;
@@ -252,57 +256,65 @@ Val Run::string_method(const Method& method, Args& args) {
     const auto n = static_cast<int64_t>(length_of(text));
     if (width <= n) return str(text);
     const auto missing = static_cast<uint64_t>(width - n);
-    if (!room_for(missing * fill.size() + text.size())) return Val();
+    if (!room_for(missing * fill.size() + text.size()) ||
+        !step(missing / (fill.size() == 1 ? 64 : 4)))
+      return Val();
     uint64_t left = name == "ljust" ? 0 : missing;
     if (name == "center") left = missing / 2 + (missing & static_cast<uint64_t>(width) & 1);
     std::string out;
+    out.reserve(missing * fill.size() + text.size());
     size_t sign = 0;
     if (name == "zfill" && !text.empty() && (text[0] == '-' || text[0] == '+')) sign = 1;
-    out += text.substr(0, sign);
-    for (uint64_t i = 0; i < left; ++i) out += fill;
-    out += text.substr(sign);
-    for (uint64_t i = left; i < missing; ++i) out += fill;
+    const auto put_fill = [&](uint64_t times) {
+      if (fill.size() == 1) {
+        out.append(times, fill[0]);
+      } else {
+        for (uint64_t i = 0; i < times; ++i) out += fill;
+      }
+    };
+    out.append(text, 0, sign);
+    put_fill(left);
+    out.append(text, sign);
+    put_fill(missing - left);
     return str(std::move(out));
   }
   if (name == "splitlines") {
     if (!bind("splitlines", args, {"keepends"}, &b)) return Val();
     const bool keep = b.has[0] && truthy(b.value[0]);
-    std::vector<std::string_view> lines;
-    for (size_t begin = 0, at = 0; at < text.size();) {
-      const size_t end = at;
-      const char32_t c = next_code_point(text, at);
-      const bool ends = (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
-                        c == 0x2028 || c == 0x2029;
-      if (c == 13 && at < text.size() && text[at] == '\n') ++at;
-      if (ends) {
-        lines.push_back(std::string_view(text).substr(begin, (keep ? at : end) - begin));
-        begin = at;
-      } else if (at >= text.size()) {
-        lines.push_back(std::string_view(text).substr(begin));
-      }
+    if (!step(text.size() / 2)) return Val();
+    for (size_t begin = 0; begin < text.size();) {
+      const LineEnd end = find_line_end(text, begin);
+      const size_t stop = keep ? end.end : end.begin;
+      if (!put(std::string_view(text).substr(begin, stop - begin))) return Val();
+      begin = end.end;
     }
-    return strings(lines);
+    return list(std::move(parts));
   }
   if (name == "expandtabs") {
     int64_t size = 8;
     if (!bind("expandtabs", args, {"tabsize"}, &b) || (b.has[0] && !want_int(b.value[0], &size)))
       return Val();
+    if (!affords(2)) return Val();
     std::string out;
     int64_t column = 0;
-    for (const std::string_view c : code_points(text)) {
-      if (c == "\t") {
+    for (size_t at = 0; at < text.size();) {
+      const size_t begin = at;
+      const char32_t c = next_code_point(text, at);
+      if (c == '\t') {
         const int64_t n = size > 0 ? size - column % size : 0;
-        if (!room_for(static_cast<uint64_t>(n) + out.size())) return Val();
+        if (!step(1 + static_cast<uint64_t>(n) / 256) ||
+            !room_for(2 * (static_cast<uint64_t>(n) + out.size())))
+          return Val();
         out.append(static_cast<size_t>(n), ' ');
         column += n;
       } else {
-        out += c;
-        column = c == "\n" || c == "\r" ? 0 : column + 1;
+        out.append(text, begin, at - begin);
+        column = c == '\n' || c == '\r' ? 0 : column + 1;
       }
     }
     return str(std::move(out));
   }
-  if (!bind(name.c_str(), args, {}, &b)) return Val();
+  if (!bind(name.c_str(), args, {}, &b) || !affords(3)) return Val();
   if (name == "upper") return str(upper(text));
   if (name == "lower") return str(lower(text));
   if (name == "casefold") return str(lower(replace(text, "\xC3\x9F", "ss", -1)));
@@ -366,16 +378,14 @@ Val Run::number_method(const Method& method, Args& args) {
       top *= 2;
       bottom = multiply(bottom, BigInt::of(2));
     }
-    return list({integer(BigInt::truncate(top)), integer(std::move(bottom))}, Kind::tuple);
+    return list(vals({integer(BigInt::truncate(top)), integer(std::move(bottom))}), Kind::tuple);
   }
   if (method.name == "hex" && std::isfinite(self.real()) && self.real() != 0) {
-    char buffer[64];
     int exponent = 0;
     const double fraction = std::frexp(std::fabs(self.real()), &exponent) * 2;
     const auto digits = static_cast<unsigned long long>((fraction - 1) * 4503599627370496.0);
-    std::snprintf(buffer, sizeof(buffer), "%s0x1.%013llxp%+d", self.real() < 0 ? "-" : "", digits,
-                  exponent - 1);
-    return str(buffer);
+    return str(
+        absl::StrFormat("%s0x1.%013xp%+d", self.real() < 0 ? "-" : "", digits, exponent - 1));
   }
   return fail("NotImplementedError", mm2::join(method.name, "() is not part of this interpreter"));
 }
@@ -397,7 +407,7 @@ Val Run::call_method(const Method& method, Args& args) {
     case Kind::range: {
       if (name == "copy") return bind("copy", args, {}, &b) ? list(self.as<List>().items()) : Val();
       if (!bind(name.c_str(), args, {"value"}, &b, 1)) return Val();
-      std::vector<Val> items;
+      Vals items(heap_);
       if (!iterate(self, &items)) return Val();
       int64_t count = 0;
       for (size_t i = 0; i < items.size(); ++i) {
@@ -414,9 +424,9 @@ Val Run::call_method(const Method& method, Args& args) {
     case Kind::dict: {
       if (name == "fromkeys") {
         if (!bind("fromkeys", args, {"iterable", "value"}, &b, 1)) return Val();
-        std::vector<Val> keys;
+        Vals keys(heap_);
         if (!iterate(b.value[0], &keys)) return Val();
-        std::vector<std::pair<Val, Val>> items;
+        Pairs items(heap_);
         for (const Val& key : keys) items.emplace_back(key, b.has[1] ? b.value[1] : Val::none());
         return dict(std::move(items));
       }

@@ -33,9 +33,6 @@ void List::fill() {
   const Value& from = *std::exchange(source, nullptr);
   items_.reserve(from.items.size());
   for (const Value& item : from.items) items_.push_back(imported(heap, item));
-  const uint64_t more = items_.capacity() * sizeof(Val);
-  bytes += more;
-  heap.used += more;
   heap.steps += from.items.size() / 4;
 }
 
@@ -89,7 +86,6 @@ void Dict::set(const Val& key, Val value) {
     *const_cast<Val*>(at) = std::move(value);
     return;
   }
-  const size_t before = items_.capacity() * sizeof(items_[0]) + slots_.size() * sizeof(uint32_t);
   items_.emplace_back(key, std::move(value));
   const auto put = [&](size_t i) {
     const size_t mask = slots_.size() - 1;
@@ -103,9 +99,6 @@ void Dict::set(const Val& key, Val value) {
   } else if (!slots_.empty()) {
     put(items_.size() - 1);
   }
-  const size_t after = items_.capacity() * sizeof(items_[0]) + slots_.size() * sizeof(uint32_t);
-  bytes += after - before;
-  heap.used += after - before;
 }
 
 Val imported(Heap& heap, const Value& value) {
@@ -260,7 +253,8 @@ bool hashable(const Val& v) {
       return false;
     case Kind::tuple:
       for (const Val& item : v.as<List>().items()) {
-        if (!hashable(item)) return false;
+        Heap& heap = v.object()->heap;
+        if (++heap.steps > heap.max_steps || !hashable(item)) return false;
       }
       return true;
     default:

@@ -46,6 +46,54 @@ struct Heap {
   bool exhausted() const { return used > limit || steps > max_steps; }
 };
 
+/// Bytes of a heap that are taken for as long as this lives.
+class Charge {
+ public:
+  explicit Charge(Heap& heap, uint64_t bytes = 0) : heap_(&heap) { set(bytes); }
+  Charge(Charge&& o) noexcept : heap_(o.heap_), bytes_(std::exchange(o.bytes_, 0)) {}
+  Charge& operator=(Charge&& o) noexcept {
+    set(0);
+    heap_ = o.heap_;
+    bytes_ = std::exchange(o.bytes_, 0);
+    return *this;
+  }
+  ~Charge() { set(0); }
+  void set(uint64_t bytes) {
+    heap_->used += bytes - bytes_;
+    bytes_ = bytes;
+  }
+
+ private:
+  Heap* heap_;
+  uint64_t bytes_ = 0;
+};
+
+/// Allocator of vectors that take their memory from a heap's budget. It never refuses: whoever
+/// makes something large asks Run::room_for first, and every step looks whether too much is held.
+template <typename T>
+struct Charged {
+  using value_type = T;
+  using propagate_on_container_move_assignment = std::true_type;
+  using propagate_on_container_swap = std::true_type;
+
+  Charged(Heap& h) : heap(&h) {}  // NOLINT: implicit, so that a vector can be made of a heap
+  template <typename U>
+  Charged(const Charged<U>& o) : heap(o.heap) {}  // NOLINT
+
+  T* allocate(size_t n) {
+    T* const p = std::allocator<T>().allocate(n);
+    heap->used += n * sizeof(T);
+    return p;
+  }
+  void deallocate(T* p, size_t n) {
+    heap->used -= n * sizeof(T);
+    std::allocator<T>().deallocate(p, n);
+  }
+  friend bool operator==(const Charged& a, const Charged& b) { return a.heap == b.heap; }
+
+  Heap* heap;
+};
+
 struct Object {
   Object(Kind k, Heap& h) : heap(h), kind(k) {}
   Object(const Object&) = delete;
@@ -128,17 +176,20 @@ class Val {
   } u_;
 };
 
+using Vals = std::vector<Val, Charged<Val>>;
+using Pairs = std::vector<std::pair<Val, Val>, Charged<std::pair<Val, Val>>>;
+
 /// Bytes [begin, end) that the template itself wrote as a literal.
 struct Span {
   size_t begin;
   size_t end;
 };
-using Spans = std::vector<Span>;
+using Spans = std::vector<Span, Charged<Span>>;
 /// Appends a span, joining it to the last when they touch.
 void add_span(Spans& spans, size_t begin, size_t end);
 
 struct Str final : Object {
-  Str(Heap& h, std::string t) : Object(Kind::string, h), text(std::move(t)) {}
+  Str(Heap& h, std::string t) : Object(Kind::string, h), text(std::move(t)), literal(h) {}
   std::string text;
   Spans literal;
   bool markup = false;  // marked safe
@@ -161,8 +212,8 @@ struct Undefined final : Object {
 
 /// list, tuple, and generator (`at` is what was consumed).
 struct List final : Object {
-  List(Kind k, Heap& h) : Object(k, h) {}
-  std::vector<Val>& items() {
+  List(Kind k, Heap& h) : Object(k, h), items_(h) {}
+  Vals& items() {
     if (source != nullptr) fill();
     return items_;
   }
@@ -171,12 +222,12 @@ struct List final : Object {
 
  private:
   void fill();
-  std::vector<Val> items_;
+  Vals items_;
 };
 
 struct Dict final : Object {
-  explicit Dict(Heap& h) : Object(Kind::dict, h) {}
-  std::vector<std::pair<Val, Val>>& items() {
+  explicit Dict(Heap& h) : Object(Kind::dict, h), items_(h), slots_(h) {}
+  Pairs& items() {
     if (source != nullptr) fill();
     return items_;
   }
@@ -187,8 +238,9 @@ struct Dict final : Object {
 
  private:
   void fill();
-  std::vector<std::pair<Val, Val>> items_;
-  std::vector<uint32_t> slots_;  // once there are many: item + 1 where its hash leads, 0 = free
+  Pairs items_;
+  std::vector<uint32_t, Charged<uint32_t>>
+      slots_;  // once there are many: item + 1 where its hash leads, 0 = free
 };
 
 struct Range final : Object {
@@ -209,8 +261,8 @@ struct Names final : Object {
 };
 
 struct Loop final : Object {
-  explicit Loop(Heap& h) : Object(Kind::loop, h) {}
-  std::vector<Val> items;
+  explicit Loop(Heap& h) : Object(Kind::loop, h), items(h) {}
+  Vals items;
   size_t index0 = 0;
   int64_t depth0 = 0;
   const void* node = nullptr;  // recursive loops: the statement
@@ -232,8 +284,8 @@ struct Builtin final : Object {
 };
 
 struct Cycler final : Object {
-  Cycler(Kind k, Heap& h) : Object(k, h) {}
-  std::vector<Val> items;  // joiner: the separator
+  Cycler(Kind k, Heap& h) : Object(k, h), items(h) {}
+  Vals items;  // joiner: the separator
   size_t at = 0;
 };
 

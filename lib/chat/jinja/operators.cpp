@@ -43,21 +43,24 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
       const Str& y = b.as<Str>();
       if (x.markup == y.markup) {
         if (!room_for(x.text.size() + y.text.size())) return Val();
-        Captured out{x.text, x.literal};
-        out.text += y.text;
+        Captured out(heap_);
+        out.text.reserve(x.text.size() + y.text.size());
+        (out.text += x.text) += y.text;
+        out.literal = x.literal;
         for (const Span& s : y.literal)
           add_span(out.literal, x.text.size() + s.begin, x.text.size() + s.end);
         Val v = str(std::move(out));
         if (!failed()) v.as<Str>().markup = x.markup;
         return v;
       }
+      if (!room_for(12 * (x.text.size() + y.text.size()))) return Val();
       Val v = str((x.markup ? x.text : escape_html(x.text)) +
                   (y.markup ? y.text : escape_html(y.text)));
       if (!failed()) v.as<Str>().markup = true;
       return v;
     }
     if (a.is(Kind::list) || a.is(Kind::tuple)) {
-      std::vector<Val> items = a.as<List>().items();
+      Vals items = a.as<List>().items();
       const auto& more = b.as<List>().items();
       if (!room_for((items.size() + more.size()) * sizeof(Val)) ||
           !step(items.size() / 8 + more.size() / 8))
@@ -87,8 +90,8 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
     if (of.is(Kind::list) || of.is(Kind::tuple)) {
       const auto& items = of.as<List>().items();
       const auto count = static_cast<uint64_t>(n);
-      std::vector<Val> out;
-      if (items.empty() || n == 0) return list({}, of.kind());
+      Vals out(heap_);
+      if (items.empty() || n == 0) return list(Vals(heap_), of.kind());
       if (count > heap_.limit / (items.size() * sizeof(Val)) ||
           !room_for(2 * count * items.size() * sizeof(Val))) {
         return room_for(~uint64_t{0}), Val();
@@ -136,6 +139,8 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
             kMaxPowerBits / (base.bits() - static_cast<size_t>(__builtin_clz(base.limbs.back())))) {
       return fail_budget("an integer too long");
     }
+    const uint64_t limbs = trivial ? 1 : exponent * base.limbs.size() + 1;
+    if (!step(limbs * limbs / 16)) return Val();
     BigInt out = BigInt::of(1);
     for (; exponent != 0; exponent >>= 1) {
       if (exponent & 1) out = multiply(out, base);
@@ -166,6 +171,10 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
   }
   const BigInt x = to_big(a);
   const BigInt y = to_big(b);
+  const uint64_t products = (x.limbs.size() + 1) * (y.limbs.size() + 1);
+  const bool divides = op == "//" || op == "%";
+  // A division goes bit by bit.
+  if (!step(divides ? 4 * products : op == "*" ? products / 16 : products / 256)) return Val();
   if (op == "+") return integer(jinja::add(x, y));
   if (op == "-") return integer(subtract(x, y));
   if (op == "*") return integer(multiply(x, y));
@@ -175,15 +184,15 @@ Val Run::binary(std::string_view op, const Val& a, const Val& b) {
   return integer(op == "//" ? std::move(quotient) : std::move(remainder));
 }
 
-Val Run::concat(const std::vector<Val>& parts) {
-  Captured out;
+Val Run::concat(const Vals& parts) {
+  Captured out(heap_);
   bool markup = false;
   for (const Val& part : parts) markup = markup || (part.is(Kind::string) && part.as<Str>().markup);
   for (const Val& part : parts) {
     const size_t begin = out.text.size();
     if (part.is(Kind::string)) {
       const Str& s = part.as<Str>();
-      if (!room_for(begin + s.text.size())) return Val();
+      if (!grow(out, begin + (markup && !s.markup ? 5 : 1) * s.text.size())) return Val();
       if (markup && !s.markup) {
         out.text += escape_html(s.text);
         continue;
@@ -270,7 +279,7 @@ bool Run::contains(const Val& in, const Val& what) {
     default:
       break;
   }
-  std::vector<Val> items;
+  Vals items(heap_);
   if (!iterate(in, &items)) return false;
   for (const Val& item : items) {
     if (equal(item, what)) return true;
@@ -278,7 +287,7 @@ bool Run::contains(const Val& in, const Val& what) {
   return false;
 }
 
-bool Run::iterate(const Val& over, std::vector<Val>* out) {
+bool Run::iterate(const Val& over, Vals* out) {
   if (failed()) return false;
   switch (over.kind()) {
     case Kind::undefined:
@@ -298,8 +307,10 @@ bool Run::iterate(const Val& over, std::vector<Val>* out) {
       return true;
     }
     case Kind::string:
-      for (const std::string_view c : code_points(over.text())) {
-        if (!add(*out, str(std::string(c)))) return false;
+      for (size_t at = 0; at < over.text().size();) {
+        const size_t begin = at;
+        next_code_point(over.text(), at);
+        if (!add(*out, str(over.text().substr(begin, at - begin)))) return false;
       }
       return true;
     case Kind::dict:
@@ -312,7 +323,7 @@ bool Run::iterate(const Val& over, std::vector<Val>* out) {
       for (const auto& [key, value] : view.dict.as<Dict>().items()) {
         Val item = view.what == View::What::keys     ? key
                    : view.what == View::What::values ? value
-                                                     : list({key, value}, Kind::tuple);
+                                                     : list(vals({key, value}), Kind::tuple);
         if (!add(*out, std::move(item))) return false;
       }
       return true;

@@ -21,7 +21,7 @@ class Parser : public ExpressionParser {
     program_ = std::make_shared<Program>();
     program_->root = statements({});
     if (!status_.ok()) return status_;
-    analyse_scopes(*program_);
+    MM2_RETURN_IF_ERROR(analyse_scopes(*program_));
     return std::shared_ptr<const Program>(program_);
   }
 
@@ -71,72 +71,80 @@ class Parser : public ExpressionParser {
     return block;
   }
 
+  // What may nest deeply is dispatched here, and each kind is a function of its own: the stack of
+  // one must not be paid for in all the others.
   Node* statement() {
-    const std::string tag = now().text;
-    Node* node = nullptr;
+    const std::string_view tag = now().text;
     if (tag == "for") return for_loop();
     if (tag == "if") return if_chain();
     if (tag == "set") return assignment();
     if (tag == "macro") return macro();
     if (tag == "call") return call_block();
     if (tag == "with") return with();
-    if (tag == "filter") {
-      next();
-      node = make(Op::filter_block);
-      node->kids = {filters(nullptr, true)};
-      if (!status_.ok()) return nullptr;
-      node->kids.push_back(body({"endfilter"}));
-      return done(node);
-    }
-    if (tag == "generation") {
-      next();
-      node = make(Op::scoped);
-      const int loops = std::exchange(loops_, 0);
-      node->kids = {body({"endgeneration"})};
-      loops_ = loops;
-      return done(node);
-    }
-    if (tag == "block") {
-      next();
-      node = make(Op::scoped);
+    if (tag == "filter") return filter_block();
+    if (tag == "generation" || tag == "block") return scoped(tag == "block");
+    if (tag == "autoescape") return autoescape();
+    if (tag == "print") return print();
+    if (tag == "break" || tag == "continue") return loop_control();
+    return unknown_tag();
+  }
+
+  [[gnu::noinline]] Node* filter_block() {
+    next();
+    Node* node = make(Op::filter_block);
+    node->kids = {filters(nullptr, true)};
+    if (!status_.ok()) return nullptr;
+    node->kids.push_back(body({"endfilter"}));
+    return done(node);
+  }
+
+  [[gnu::noinline]] Node* scoped(bool is_block) {
+    next();
+    Node* node = make(Op::scoped);
+    if (is_block) {
       if (!expect_name(&node->text)) return nullptr;
       while (skip_name("scoped") || skip_name("required")) {
       }
-      const int loops = std::exchange(loops_, 0);
-      node->kids = {body({"endblock"})};
-      loops_ = loops;
-      if (status_.ok() && is(Token::name)) next();
-      return done(node);
     }
-    if (tag == "autoescape") {
-      next();
-      node = make(Op::autoescape);
-      node->kids = {expression()};
-      if (!status_.ok()) return nullptr;
-      node->kids.push_back(body({"endautoescape"}));
-      return done(node);
-    }
-    if (tag == "print") {
-      next();
-      node = make(Op::print);
-      node->kids = {tuple(false, true, {}, false)};
-      return done(node);
-    }
-    if (tag == "break" || tag == "continue") {
-      next();
-      if (loops_ == 0) {
-        status_ = error(Code::format, "SyntaxError: '", tag, "' not properly in loop (line ",
-                        now().line, ")");
-        return nullptr;
-      }
-      return done(make(tag == "break" ? Op::break_ : Op::continue_));
-    }
-    if (tag == "include" || tag == "import" || tag == "from" || tag == "extends") {
-      status_ = error(Code::format, "TypeError: no loader for this environment specified: {% ", tag,
-                      " %} in line ", now().line);
-      return nullptr;
-    }
-    return fail(mm2::join("Encountered unknown tag '", tag, "'."));
+    const int loops = std::exchange(loops_, 0);
+    node->kids = {is_block ? body({"endblock"}) : body({"endgeneration"})};
+    loops_ = loops;
+    if (is_block && status_.ok() && is(Token::name)) next();
+    return done(node);
+  }
+
+  [[gnu::noinline]] Node* autoescape() {
+    next();
+    Node* node = make(Op::autoescape);
+    node->kids = {expression()};
+    if (!status_.ok()) return nullptr;
+    node->kids.push_back(body({"endautoescape"}));
+    return done(node);
+  }
+
+  [[gnu::noinline]] Node* print() {
+    next();
+    Node* node = make(Op::print);
+    node->kids = {tuple(false, true, {}, false)};
+    return done(node);
+  }
+
+  [[gnu::noinline]] Node* loop_control() {
+    const std::string tag = now().text;
+    next();
+    if (loops_ > 0) return done(make(tag == "break" ? Op::break_ : Op::continue_));
+    status_ = error(Code::format, "SyntaxError: '", tag, "' not properly in loop (line ",
+                    now().line, ")");
+    return nullptr;
+  }
+
+  [[gnu::noinline]] Node* unknown_tag() {
+    const std::string tag = now().text;
+    if (tag != "include" && tag != "import" && tag != "from" && tag != "extends")
+      return fail(mm2::join("Encountered unknown tag '", tag, "'."));
+    status_ = error(Code::format, "TypeError: no loader for this environment specified: {% ", tag,
+                    " %} in line ", now().line);
+    return nullptr;
   }
 
   // A name, a tuple of them, or ns.attribute.
@@ -158,7 +166,7 @@ class Parser : public ExpressionParser {
     return false;
   }
 
-  bool assigns_loop(const Node* node) {
+  [[gnu::noinline]] bool assigns_loop(const Node* node) {
     bool found = node->op == Op::name && node->text == "loop";
     if (node->op == Op::tuple) {
       for (const Node* kid : node->kids) found = found || assigns_loop(kid);
@@ -172,7 +180,7 @@ class Parser : public ExpressionParser {
     return found;
   }
 
-  Node* for_loop() {
+  [[gnu::noinline]] Node* for_loop() {
     next();
     Node* node = make(Op::for_);
     Node* to = target(true, "in", false);
@@ -198,7 +206,7 @@ class Parser : public ExpressionParser {
     return done(node);
   }
 
-  Node* if_chain() {
+  [[gnu::noinline]] Node* if_chain() {
     Node* node = make(Op::if_);
     ++conditional_;
     for (;;) {
@@ -219,7 +227,7 @@ class Parser : public ExpressionParser {
     return done(node);
   }
 
-  Node* assignment() {
+  [[gnu::noinline]] Node* assignment() {
     next();
     Node* to = target(true, {}, true);
     if (to == nullptr || (in_for_body_ > 0 && assigns_loop(to))) return nullptr;
@@ -284,7 +292,7 @@ class Parser : public ExpressionParser {
     macro->uses_kwargs = mentions(body, "kwargs");
   }
 
-  Node* macro() {
+  [[gnu::noinline]] Node* macro() {
     next();
     Node* node = make(Op::macro);
     if (!expect_name(&node->text) || !signature(node)) return nullptr;
@@ -295,7 +303,7 @@ class Parser : public ExpressionParser {
   }
 
   // The caller is a macro of its own: kids are the call and that macro.
-  Node* call_block() {
+  [[gnu::noinline]] Node* call_block() {
     next();
     Node* node = make(Op::call_block);
     Node* caller = make(Op::macro);
@@ -310,7 +318,7 @@ class Parser : public ExpressionParser {
     return done(node);
   }
 
-  Node* with() {
+  [[gnu::noinline]] Node* with() {
     next();
     Node* node = make(Op::with);
     while (status_.ok() && !is(Token::tag_end)) {
@@ -331,6 +339,10 @@ class Parser : public ExpressionParser {
 }  // namespace
 
 Result<std::shared_ptr<const Program>> parse_program(std::string_view source) {
+  if (source.size() > kMaxSourceBytes) {
+    return error(Code::budget, "a template of ", source.size(), " bytes, at most ", kMaxSourceBytes,
+                 " are read");
+  }
   MM2_ASSIGN_OR_RETURN(std::vector<Lexeme> tokens, tokenize(source));
   return Parser(std::move(tokens)).run();
 }

@@ -14,7 +14,7 @@
 namespace mm2::chat::jinja {
 namespace {
 
-constexpr int kMaxPrintDepth = 320;
+constexpr int kMaxPrintDepth = 200;
 
 void append_real(std::string& out, double d, bool json) {
   if (std::isnan(d)) {
@@ -93,8 +93,8 @@ void Run::append_repr(std::string& out, const Val& v, int depth) {
     fail_budget("too deeply nested values");
     return;
   }
-  if (!step() || !room_for(out.size())) return;
-  const auto sequence = [&](const std::vector<Val>& items) {
+  if (!step() || !room_for(3 * out.size())) return;
+  const auto sequence = [&](const Vals& items) {
     for (size_t i = 0; i < items.size() && !failed(); ++i) {
       if (i > 0) out += ", ";
       append_repr(out, items[i], depth + 1);
@@ -114,7 +114,9 @@ void Run::append_repr(std::string& out, const Val& v, int depth) {
       out += mm2::join(v.integer());
       return;
     case Kind::big: {
-      const std::string digits = v.as<Big>().value.str();
+      const BigInt& value = v.as<Big>().value;
+      if (!step(value.limbs.size() * value.limbs.size() / 16)) return;
+      const std::string digits = value.str();
       if (digits.size() > 4300) {
         fail("ValueError", "Exceeds the limit (4300 digits) for integer string conversion");
         return;
@@ -126,6 +128,7 @@ void Run::append_repr(std::string& out, const Val& v, int depth) {
       append_real(out, v.real(), false);
       return;
     case Kind::string:
+      if (!step(v.text().size() / 4) || !room_for(3 * out.size() + 4 * v.text().size())) return;
       if (v.as<Str>().markup) out += "Markup(";
       append_repr_text(out, v.text());
       if (v.as<Str>().markup) out += ')';
@@ -159,7 +162,7 @@ void Run::append_repr(std::string& out, const Val& v, int depth) {
       out += view.what == View::What::keys     ? "dict_keys(["
              : view.what == View::What::values ? "dict_values(["
                                                : "dict_items([";
-      std::vector<Val> items;
+      Vals items(heap_);
       if (!iterate(v, &items)) return;
       sequence(items);
       out += "])";
@@ -233,7 +236,7 @@ class JsonWriter {
   JsonWriter(Run& run, const JsonStyle& style) : run_(run), style_(style) {}
 
   void write(const Val& v, int depth) {
-    if (run_.failed() || !run_.step() || !run_.room_for(out.size())) return;
+    if (run_.failed() || !run_.step() || !run_.room_for(3 * out.size())) return;
     if (depth > kMaxPrintDepth) {
       run_.fail_budget("too deeply nested values");
       return;
@@ -253,6 +256,9 @@ class JsonWriter {
         append_real(out, v.real(), true);
         return;
       case Kind::string:
+        if (!run_.step(v.text().size() / (style_.ascii ? 1 : 4)) ||
+            !run_.room_for(3 * out.size() + 12 * v.text().size()))
+          return;
         append_json_text(out, v.text(), style_.ascii);
         return;
       case Kind::list:
@@ -288,8 +294,9 @@ class JsonWriter {
  private:
   void line(int depth) {
     if (!style_.pretty ||
-        !run_.room_for(out.size() + style_.indent.size() * static_cast<size_t>(depth)))
+        !run_.room_for(3 * (out.size()) + 3 * style_.indent.size() * static_cast<size_t>(depth)))
       return;
+    run_.step(style_.indent.size() * static_cast<size_t>(depth) / 64);
     out += '\n';
     for (int i = 0; i < depth; ++i) out += style_.indent;
   }
@@ -367,7 +374,7 @@ Val Run::to_json(const Val& v, Args& args) {
     }
   }
   if (b.has[2] && !b.value[2].is(Kind::none)) {
-    std::vector<Val> parts;
+    Vals parts(heap_);
     if (!iterate(b.value[2], &parts)) return Val();
     if (parts.size() != 2) return fail("ValueError", "separators needs two values");
     if (!want_string(parts[0], "separator") || !want_string(parts[1], "separator")) return Val();

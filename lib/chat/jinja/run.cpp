@@ -1,12 +1,14 @@
 #include "chat/jinja/run.h"
 
+#include <algorithm>
+
 #include "base/join.h"
 #include "chat/jinja/strings.h"
 
 namespace mm2::chat::jinja {
 namespace {
 
-constexpr uint16_t kMaxDepth = 300;  // of nested containers
+constexpr uint16_t kMaxDepth = 200;  // of nested containers
 constexpr const char* kGlobals[] = {"range",           "dict",         "lipsum",
                                     "cycler",          "joiner",       "namespace",
                                     "raise_exception", "strftime_now", "self"};
@@ -35,7 +37,7 @@ Run::~Run() {
   cyclic_.clear();
 }
 
-Result<Captured> Run::render(const Value& context) {
+Status Run::render(const Value& context, std::string* text, std::vector<Span>* literal) {
   constants_.resize(static_cast<size_t>(program_.n_constants));
   globals_.resize(program_.names.size());
   has_global_.resize(program_.names.size());
@@ -52,14 +54,16 @@ Result<Captured> Run::render(const Value& context) {
   for (size_t i = 0; i < context.keys.size(); ++i) {
     global(context.keys[i], [&] { return imported(heap_, context.items[i]); });
   }
-  Captured out;
+  Captured out(heap_);
   out_ = &out;
-  scope_ = root_ = std::make_shared<Scope>();
+  scope_ = root_ = std::make_shared<Scope>(heap_);
   root_->hidden = &program_.root->hidden;
   if (!failed()) exec(program_.root);
   out_ = nullptr;
-  if (failed()) return status_;
-  return out;
+  if (failed() || !room_for(out.literal.size() * sizeof(Span))) return status_;
+  literal->assign(out.literal.begin(), out.literal.end());
+  *text = std::move(out.text);
+  return {};
 }
 
 Val Run::fail(std::string_view kind, std::string_view what) {
@@ -79,6 +83,10 @@ Val Run::fail_budget(std::string_view what) {
   return Val();
 }
 
+Val Run::fail_depth() {
+  return fail_budget(mm2::join("recursion beyond depth ", limits_.max_depth));
+}
+
 Val Run::fail_undefined(const Val& v) {
   const auto* u = static_cast<const Undefined*>(v.object());
   if (u == nullptr) return fail("UndefinedError", "value is undefined");
@@ -96,22 +104,24 @@ void Run::fail_memory() {
 }
 
 Val Run::str(std::string text) {
-  if (!room_for(text.size())) return Val();
-  heap_.steps += text.size() / 256;
+  // What was built in steps may hold twice what it needs.
+  if (text.capacity() > 64 && text.capacity() > text.size() + text.size() / 4) text.shrink_to_fit();
   const uint64_t bytes = text.capacity() > 15 ? text.capacity() : 0;
+  heap_.steps += text.size() / 256;
+  if (!room_for(bytes)) return Val();
   return Val::of(make<Str>(bytes, heap_, std::move(text)));
 }
 
 Val Run::str(Captured captured) {
+  captured.charge.set(0);  // the text takes it with it
   Val v = str(std::move(captured.text));
   if (!failed()) v.as<Str>().literal = std::move(captured.literal);
   return v;
 }
 
-Val Run::list(std::vector<Val> items, Kind kind) {
-  const uint64_t bytes = items.size() * sizeof(Val);
-  if (failed() || !room_for(bytes)) return Val();
-  List* out = make<List>(bytes, kind, heap_);
+Val Run::list(Vals items, Kind kind) {
+  if (failed()) return Val();
+  List* out = make<List>(0, kind, heap_);
   const Val v = Val::of(out);
   uint16_t depth = 0;
   for (const Val& item : items) {
@@ -123,8 +133,8 @@ Val Run::list(std::vector<Val> items, Kind kind) {
   return v;
 }
 
-Val Run::dict(std::vector<std::pair<Val, Val>> items) {
-  if (failed() || !room_for(items.size() * (2 * sizeof(Val) + 32))) return Val();
+Val Run::dict(Pairs items) {
+  if (failed() || !room_for(items.size() * 3 * sizeof(Val))) return Val();
   Dict* out = make<Dict>(0, heap_);
   const Val v = Val::of(out);
   uint16_t depth = 0;
@@ -144,10 +154,10 @@ Val Run::dict(std::vector<std::pair<Val, Val>> items) {
   return v;
 }
 
-bool Run::add(std::vector<Val>& items, Val value) {
-  if (!step() || ((items.size() & 1023) == 1023 && !room_for(2 * items.size() * sizeof(Val)))) {
-    return false;
-  }
+bool Run::add(Vals& items, Val value) {
+  if (!step()) return false;
+  const bool grows = items.size() == items.capacity();
+  if (grows && !room_for(2 * items.size() * sizeof(Val))) return false;
   items.push_back(std::move(value));
   return true;
 }
@@ -236,6 +246,15 @@ bool Run::want_int(const Val& v, int64_t* out) {
   return false;
 }
 
+bool Run::grow(Captured& out, uint64_t size) {
+  if (size <= out.text.capacity()) return !failed();
+  const uint64_t capacity = std::max<uint64_t>(2 * out.text.capacity(), size);
+  if (!room_for(capacity)) return false;  // beside the old one
+  out.text.reserve(capacity);
+  out.charge.set(capacity);
+  return true;
+}
+
 void Run::write(std::string_view text, const Spans* literal, bool all_literal) {
   const size_t begin = out_->text.size();
   const uint64_t size = begin + text.size();
@@ -244,7 +263,7 @@ void Run::write(std::string_view text, const Spans* literal, bool all_literal) {
     return;
   }
   if (!step(1 + text.size() / 256)) return;
-  if (size > out_->text.capacity() && !room_for(2 * size)) return;
+  if (!grow(*out_, size)) return;
   out_->text += text;
   if (all_literal) {
     add_span(out_->literal, begin, size);

@@ -18,8 +18,9 @@
 namespace mm2::chat::jinja {
 
 struct Args {
-  std::vector<Val> pos;
-  std::vector<std::pair<std::string, Val>> kw;
+  explicit Args(const Charged<Val>& heap) : pos(heap), kw(heap) {}
+  Vals pos;
+  std::vector<std::pair<std::string, Val>, Charged<std::pair<std::string, Val>>> kw;
 };
 
 /// Arguments by parameter, after bind().
@@ -28,24 +29,29 @@ struct Bound {
   bool has[6] = {};
 };
 
+/// Text that is being written.
 struct Captured {
+  explicit Captured(Heap& heap) : literal(heap), charge(heap) {}
   std::string text;
   Spans literal;
+  Charge charge;  // of the text
 };
 
 struct Limits {
-  uint64_t max_steps = 4'000'000;
+  uint64_t max_steps = 2'000'000;
   uint64_t max_output_bytes = uint64_t{256} << 20;
-  uint64_t max_memory_bytes = uint64_t{48} << 20;
-  uint32_t max_depth = 450;
+  uint64_t max_memory_bytes = uint64_t{60} << 20;  // 64 with what allocators add
+  uint32_t max_depth = 200;                        // takes less than 128 KiB of stack
 };
 
 using Clock = std::function<DateTime()>;
 
 struct Scope {
+  explicit Scope(Heap& heap) : vars(heap), charge(heap, sizeof(Scope)) {}
   std::shared_ptr<Scope> parent;
   const absl::flat_hash_set<int>* hidden = nullptr;
-  std::vector<std::pair<int, Val>> vars;
+  std::vector<std::pair<int, Val>, Charged<std::pair<int, Val>>> vars;
+  Charge charge;
 
   Val* find(int id) {
     for (auto& [name, value] : vars) {
@@ -79,7 +85,8 @@ class Run {
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
-  Result<Captured> render(const Value& context);
+  /// *literal: the bytes of *text that the template itself wrote.
+  Status render(const Value& context, std::string* text, std::vector<Span>* literal);
 
   // --- errors and budget
   bool failed() const { return !status_.ok(); }
@@ -108,11 +115,14 @@ class Run {
     return allocate<T>(heap_, extra, std::forward<A>(args)...);
   }
   Heap& heap() { return heap_; }
+  /// Makes room for so much text beside what is there; false (failed) when there is none.
+  bool grow(Captured& out, uint64_t size);
   Val str(std::string text);
   Val str(Captured captured);
-  Val list(std::vector<Val> items, Kind kind = Kind::list);
-  Val dict(std::vector<std::pair<Val, Val>> items);
-  bool add(std::vector<Val>& items, Val value);  // push_back within the budget
+  Val list(Vals items, Kind kind = Kind::list);
+  Val dict(Pairs items);
+  Vals vals(std::initializer_list<Val> items) { return Vals(items, heap_); }
+  bool add(Vals& items, Val value);  // push_back within the budget
   Val undefined(std::string message, bool security = false);
   /// The same with a message of three parts, the outer ones literals.
   Val undefined(const char* before, std::string_view name, const char* after);
@@ -125,12 +135,12 @@ class Run {
   Val slice(const Val& of, const Val& from, const Val& to, const Val& step);
   Val by_path(const Val& of, const Val& path);
   Val binary(std::string_view op, const Val& a, const Val& b);
-  Val concat(const std::vector<Val>& parts);
+  Val concat(const Vals& parts);
   bool compare(std::string_view op, const Val& a, const Val& b);
   /// -1, 0, 1 by Python's <; fails for what has no order.
   int order(const Val& a, const Val& b, int depth = 0);
   bool contains(const Val& in, const Val& what);
-  bool iterate(const Val& over, std::vector<Val>* out);
+  bool iterate(const Val& over, Vals* out);
   int64_t length(const Val& v);
   Val call(const Val& callee, Args& args);
   Val call_filter(int number, const Val& value, Args& args);
@@ -176,7 +186,14 @@ class Run {
   Val filter_chain(const Node* node, const Val& input);
   Val make_macro(const Node* node);
   Val constant(const Node* node);
+  bool bind_macro(const Node* node, Args& args);
   Val call_macro(Macro& macro, Args& args);
+  // One level more, until depth_ is taken down again; false (failed) when that is too deep.
+  bool deeper() {
+    if (++depth_ > limits_.max_depth) fail_depth();
+    return !failed();
+  }
+  Val fail_depth();
   Val call_builtin(const std::string& name, Args& args);
   Val call_loop(Loop& loop, Args& args);
   Val strftime(const std::string& format);

@@ -46,18 +46,25 @@ class Analyser {
     loop_ = program.loop_id = program.id("loop");
   }
 
-  void run() {
-    Symbols root;
-    scope(*program_.root, root, {program_.root});
-    program_.root->hidden = root.hidden();
+  Status run() {
+    const auto root = std::make_unique<Symbols>();
+    scope(*root, program_.root);
+    program_.root->hidden = root->hidden();
+    if (work_ <= kMaxWork) return {};
+    return error(Code::budget, "the template has too many names in too many branches");
   }
 
  private:
   // Collects the symbols of a scope, then goes into the scopes inside.
-  void scope(Node&, Symbols& symbols, const std::vector<Node*>& body) {
+  void scope(Symbols& symbols, Node* body) {
     std::vector<Node*> inner;
-    for (Node* node : body) visit(node, symbols, inner);
-    for (Node* node : inner) enter(*node, symbols);
+    visit(body, symbols, inner);
+    enter_all(inner, symbols);
+  }
+  void enter_all(const std::vector<Node*>& inner, const Symbols& symbols) {
+    for (Node* node : inner) {
+      if (work_ <= kMaxWork) enter(*node, symbols);
+    }
   }
 
   void target(const Node* node, Symbols& symbols, bool given) {
@@ -77,7 +84,7 @@ class Analyser {
   }
 
   void visit(Node* node, Symbols& symbols, std::vector<Node*>& inner) {
-    if (node == nullptr) return;
+    if (node == nullptr || ++work_ > kMaxWork) return;
     switch (node->op) {
       case Op::name:
         symbols.load(node->number);
@@ -130,16 +137,19 @@ class Analyser {
     // test, body, test, body .. [, else]. Jinja2 sees an if with three branches: the body, all of
     // the elifs one after the other, the else.
     visit(node.kids[0], symbols, inner);
-    Symbols sides[3] = {symbols, symbols, symbols};
+    pay(symbols, 3);
+    // On the heap: this is recursive, and threads of hosts may have little stack.
+    std::vector<Symbols> sides(3, symbols);
     const bool has_else = node.kids.size() % 2 == 1;
     const size_t pairs = node.kids.size() / 2;
     visit(node.kids[1], sides[0], inner);
     for (size_t i = 1; i < pairs; ++i) {
-      Node elif;
+      if (work_ > kMaxWork) return;
       visit(node.kids[2 * i], sides[1], inner);
-      Symbols taken = sides[1];
-      visit(node.kids[2 * i + 1], taken, inner);
-      merge(sides[1], {&taken, &sides[1], &sides[1]});
+      pay(sides[1], 4);
+      const auto taken = std::make_unique<Symbols>(sides[1]);
+      visit(node.kids[2 * i + 1], *taken, inner);
+      merge(sides[1], {taken.get(), &sides[1], &sides[1]});
     }
     if (has_else) visit(node.kids.back(), sides[2], inner);
     merge(symbols, {&sides[0], &sides[1], &sides[2]});
@@ -161,46 +171,61 @@ class Analyser {
     into = std::move(merged);
   }
 
+  // Defaults and body.
+  void macro(const Node& node, Symbols& symbols) {
+    std::vector<Node*> inner;
+    for (Node* part : node.kids) visit(part, symbols, inner);
+    enter_all(inner, symbols);
+  }
+
+  void pay(const Symbols& symbols, uint64_t times) {
+    work_ += times * (symbols.refs.size() + symbols.stores.size() + 1);
+  }
+
   void enter(Node& node, const Symbols& outer) {
-    Symbols symbols;
+    const auto own = std::make_unique<Symbols>();
+    Symbols& symbols = *own;
     symbols.parent = &outer;
     switch (node.op) {
       case Op::for_: {
         symbols.refs[loop_] = Load::given;
         target(node.kids[0], symbols, true);
-        scope(node, symbols, {node.kids[3]});
-        Symbols otherwise;
-        otherwise.parent = &outer;
+        scope(symbols, node.kids[3]);
         if (node.kids[4] != nullptr) {
-          scope(node, otherwise, {node.kids[4]});
-          node.hidden_else = otherwise.hidden();
+          const auto otherwise = std::make_unique<Symbols>();
+          otherwise->parent = &outer;
+          scope(*otherwise, node.kids[4]);
+          node.hidden_else = otherwise->hidden();
         }
         break;
       }
       case Op::macro:
         for (const int id : node.ids) symbols.refs[id] = Load::given;
         for (const int id : {caller_, varargs_, kwargs_}) symbols.refs.try_emplace(id, Load::given);
-        scope(node, symbols, node.kids);
+        macro(node, symbols);
         break;
       case Op::with:
         for (size_t i = 0; i + 1 < node.kids.size(); i += 2) target(node.kids[i], symbols, true);
-        scope(node, symbols, {node.kids.back()});
+        scope(symbols, node.kids.back());
         break;
       default:
-        scope(node, symbols, {node.kids.back()});
+        scope(symbols, node.kids.back());
         break;
     }
     node.hidden = symbols.hidden();
   }
 
+  static constexpr uint64_t kMaxWork = 1'000'000;  // nodes looked at and names copied
+
+  uint64_t work_ = 0;
   Program& program_;
   int caller_, varargs_, kwargs_, loop_;
 };
 
 }  // namespace
 
-void analyse_scopes(Program& program) {
-  Analyser(program).run();
+Status analyse_scopes(Program& program) {
+  return Analyser(program).run();
 }
 
 }  // namespace mm2::chat::jinja

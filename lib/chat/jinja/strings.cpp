@@ -262,6 +262,19 @@ std::string swapcase(std::string_view text) {
   });
 }
 
+LineEnd find_line_end(std::string_view text, size_t from) {
+  for (size_t at = from; at < text.size();) {
+    const size_t begin = at;
+    const char32_t c = next_code_point(text, at);
+    const bool ends =
+        (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    if (!ends) continue;
+    if (c == 13 && at < text.size() && text[at] == '\n') ++at;
+    return {begin, at};
+  }
+  return {text.size(), text.size()};
+}
+
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     int64_t count) {
   std::string out;

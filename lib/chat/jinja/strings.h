@@ -37,6 +37,13 @@ std::string capitalize(std::string_view text);
 std::string title(std::string_view text);
 std::string swapcase(std::string_view text);
 
+/// Where a line ends, as str.splitlines sees it, and where the next begins.
+struct LineEnd {
+  size_t begin = 0;
+  size_t end = 0;  // == begin at the end of the text
+};
+LineEnd find_line_end(std::string_view text, size_t from);
+
 /// `from` replaced by `to`, at most `count` times (negative: always), as str.replace.
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     int64_t count);

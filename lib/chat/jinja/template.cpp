@@ -33,10 +33,11 @@ Failure failure_of(const Status& status, bool raised) {
 Result<Rendering> render(const Program& program, const Value& context, const Limits& limits,
                          const Clock& clock, bool* raised) {
   Run run(program, limits, clock);
-  auto out = run.render(context);
+  Rendering out;
+  const Status status = run.render(context, &out.text, &out.literal);
   if (raised != nullptr) *raised = run.raised();
-  if (!out.ok()) return out.status();
-  return Rendering{std::move(out->text), std::move(out->literal)};
+  if (!status.ok()) return status;
+  return out;
 }
 
 }  // namespace mm2::chat::jinja

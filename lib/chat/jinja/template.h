@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "chat/jinja/run.h"
@@ -12,7 +13,7 @@ namespace mm2::chat::jinja {
 
 struct Rendering {
   std::string text;
-  Spans literal;  // bytes the template itself wrote, as text or in string literals
+  std::vector<Span> literal;  // bytes the template itself wrote, as text or in string literals
 };
 
 /// What went wrong, in Jinja2's terms.

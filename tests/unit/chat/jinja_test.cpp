@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <clocale>
 #include <fstream>
 #include <map>
 #include <set>
@@ -182,6 +183,21 @@ TEST_CASE("jinja: hostile programs end in a result or an error, with bounded wor
   }
   CHECK(render("{{ range(100000)|list|string|length }}") == "688890");
   CHECK(render("{% for i in range(10**9) %}x{% endfor %}").starts_with("OverflowError"));
+}
+
+TEST_CASE("jinja: numbers do not depend on the locale of the process") {
+  const std::string source =
+      "{{ 1.5 }} {{ '2.25'|float }} {{ '%.2f %g %e' % (0.5, 1e-7, 12.5) }} {{ 2.675|round(2) }} "
+      "{{ '{:.3f}'.format(1.5) }} {{ 10**400 > 1.5 }} {{ '1e400'|float }} {{ '-1e400'|float }}";
+  const std::string expected = "1.5 2.25 0.50 1e-07 1.250000e+01 2.67 1.500 True inf -inf";
+  CHECK(render(source) == expected);
+  for (const char* name : {"de_DE.UTF-8", "fr_FR.UTF-8", "tr_TR.UTF-8", "C.UTF-8"}) {
+    const char* before = std::setlocale(LC_ALL, nullptr);
+    const std::string saved = before != nullptr ? before : "C";
+    if (std::setlocale(LC_ALL, name) == nullptr) continue;  // not installed here
+    CHECK(render(source) == expected);
+    std::setlocale(LC_ALL, saved.c_str());
+  }
 }
 
 TEST_CASE(
