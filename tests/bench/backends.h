@@ -57,21 +57,24 @@ __attribute__((target("avx512f"))) inline void bf16_chains(int64_t turns) {
 
 #endif
 
-inline Peaks measure_peaks([[maybe_unused]] Team& team) {
+/// Of about a millisecond of `chains`.
+inline double chain_rate(Team& team, void (*chains)(int64_t), double operations, int64_t turns) {
+  const double begin = now();
+  team.run(team.n_threads(), [&](int32_t, int32_t) { chains(turns); });
+  return operations * 10 * static_cast<double>(turns * team.n_threads()) / (now() - begin) / 1e9;
+}
+
+inline Peaks measure_peaks([[maybe_unused]] Team& team, [[maybe_unused]] int64_t turns = 300'000) {
   Peaks peaks{0, 0};
 #if defined(__x86_64__)
-  constexpr int64_t kTurns = 300'000;
-  const auto rate = [&](void (*chains)(int64_t), double operations) {
-    double best = 0;
-    for (int i = 0; i < 5; ++i) {
-      const double begin = now();
-      team.run(team.n_threads(), [&](int32_t, int32_t) { chains(kTurns); });
-      best = std::max(best, operations * 10 * kTurns * team.n_threads() / (now() - begin) / 1e9);
+  for (int i = 0; i < 5; ++i) {
+    if (__builtin_cpu_supports("avx512f")) {
+      peaks.fma = std::max(peaks.fma, chain_rate(team, fma_chains, 32, turns));
     }
-    return best;
-  };
-  if (__builtin_cpu_supports("avx512f")) peaks.fma = rate(fma_chains, 32);
-  if (__builtin_cpu_supports("avx512bf16")) peaks.bf16 = rate(bf16_chains, 64);
+    if (__builtin_cpu_supports("avx512bf16")) {
+      peaks.bf16 = std::max(peaks.bf16, chain_rate(team, bf16_chains, 64, turns));
+    }
+  }
 #endif
   return peaks;
 }

@@ -1,4 +1,8 @@
-// One token times matrices that come from memory: GB/s of weights against the read probe.
+// One token times matrices that come from memory: GB/s of weights against the read probe, for each
+// backend and format, in the operation `linear`. Eigen with F32 for comparison.
+//   gemv_bench [backend,format ...]
+#include "bench/backends.h"
+#include "bench/formats.h"
 #include "bench/weights.h"
 
 namespace {
@@ -8,26 +12,20 @@ using namespace mm2::kernels;
 
 constexpr int64_t kOut = 3072, kIn = 3072;
 
-void measure_number(Team& team, Probe& probe, int32_t number, const char* name,
-                    int32_t activations) {
-  constexpr int64_t kTotal = int64_t{600} << 20;
-  const int64_t one = kOut * kIn * bytes_of(number);
-  std::vector<PackedMatrix> matrices;
-  for (int64_t i = 0; i * one < kTotal; ++i) {
-    matrices.emplace_back(*generic_backend(), number, kOut, kIn, static_cast<uint64_t>(i + 1));
-  }
-  Linear linear(*generic_backend(), team, kOut, kIn, 1);
-  const size_t per_turn = static_cast<size_t>((int64_t{64} << 20) / one);
+void measure_format(Team& team, Probe& probe, const Backend& backend, const NamedFormat& named) {
+  constexpr int64_t kTotal = int64_t{640} << 20, kTurn = int64_t{32} << 20;
+  const int64_t one = backend.packed_bytes(&named.format, kOut, kIn);
+  const Matrices matrices(backend, named.format, kOut, kIn, kTotal / one + 1);
+  Linear linear(backend, team, kOut, kIn, 1);
+  const int64_t per_turn = kTurn / one + 1;
+  const int32_t activations = is_plain(named.format) && named.format.number != kBF16 ? kF32 : kBF16;
   const auto figures = measure(
-      30, static_cast<double>(per_turn) * static_cast<double>(one) / 1e9,
-      [&] { return probe.read(); },
+      40, static_cast<double>(per_turn * one) / 1e9, [&] { return probe.read(); },
       [&](int turn) {
-        for (size_t i = 0; i < per_turn; ++i) {
-          const size_t at = (static_cast<size_t>(turn) * per_turn + i) % matrices.size();
-          linear.run(matrices[at].matrix, activations);
-        }
+        for (int64_t i = 0; i < per_turn; ++i)
+          linear.run(matrices.at(turn * per_turn + i), activations);
       });
-  print(name, figures, "GB/s");
+  print(std::string(backend.name) + ", " + named.name, figures, "GB/s");
 }
 
 void measure_eigen(Team& team, Probe& probe) {
@@ -41,18 +39,21 @@ void measure_eigen(Team& team, Probe& probe) {
         linear.run_eigen(matrices[at]->matrix);
         linear.run_eigen(matrices[at + 1]->matrix);
       });
-  print("Eigen, F32", figures, "GB/s");
+  print("Eigen, f32", figures, "GB/s");
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   Team team(2);
   Probe probe(team);
   std::printf("w [%d, %d], one token, %d threads; read probe %.1f GB/s\n", int{kOut}, int{kIn},
               team.n_threads(), probe.read());
-  measure_number(team, probe, kBF16, "generic, BF16 weights, BF16 activations", kBF16);
-  measure_number(team, probe, kF16, "generic, F16 weights, F32 activations", kF32);
-  measure_number(team, probe, kF32, "generic, F32 weights, F32 activations", kF32);
-  measure_eigen(team, probe);
+  for (const Backend* backend : backends_here()) {
+    for (const NamedFormat& named : bench_formats()) {
+      if (!is_wanted(std::string(backend->name) + "," + named.name, argc, argv)) continue;
+      measure_format(team, probe, *backend, named);
+    }
+  }
+  if (is_wanted("Eigen", argc, argv)) measure_eigen(team, probe);
 }

@@ -1,54 +1,16 @@
-// Matrices for benchmarks of products, packed for the kernels, and plain ones for Eigen.
+// The operation `linear` for benchmarks, and the same product by Eigen.
 #pragma once
 
 #include <Eigen/Dense>
 
 #include "bench/probe.h"
 #include "kernels/api/backend.h"
-#include "kernels/api/numbers.h"
 
 namespace bench {
 
 using EigenMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// One matrix [n_out, n_in] of random numbers as the backend packs it.
-struct PackedMatrix {
-  Bytes bytes;
-  mm2::kernels::Matrix matrix;
-
-  PackedMatrix(const mm2::kernels::Backend& backend, int32_t number, int64_t n_out, int64_t n_in,
-               uint64_t seed)
-      : bytes(packed_bytes(backend, number, n_out, n_in)) {
-    const int64_t size = mm2::kernels::bytes_of(number);
-    std::vector<char> codes(static_cast<size_t>(n_out * n_in * size));
-    for (int64_t i = 0; i < n_out * n_in; ++i) {
-      const float x = random_float(seed);
-      const uint16_t half = mm2::kernels::f32_to_bf16(x);  // as F16 some number below 2, too
-      std::memcpy(codes.data() + i * size, size == 4 ? static_cast<const void*>(&x) : &half,
-                  static_cast<size_t>(size));
-    }
-    const mm2::kernels::MatrixRows rows{mm2::kernels::plain(number),
-                                        n_out,
-                                        n_in,
-                                        0,
-                                        n_out,
-                                        codes.data(),
-                                        nullptr,
-                                        nullptr,
-                                        nullptr};
-    backend.pack(&rows, bytes.data.get());
-    matrix = {mm2::kernels::plain(number), n_out, n_in, bytes.data.get()};
-  }
-
- private:
-  static int64_t packed_bytes(const mm2::kernels::Backend& backend, int32_t number, int64_t n_out,
-                              int64_t n_in) {
-    const mm2::kernels::Format format = mm2::kernels::plain(number);
-    return backend.packed_bytes(&format, n_out, n_in);
-  }
-};
-
-/// The same for Eigen, F32, in memory of the same kind.
+/// A matrix for Eigen, F32, in memory of the same kind as that of packed ones.
 struct PlainMatrix {
   Bytes bytes;
   Eigen::Map<EigenMatrix> matrix;

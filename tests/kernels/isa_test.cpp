@@ -62,6 +62,31 @@ TEST_CASE("isa: attention gives the bits of the generic kernels, whatever the ca
   }
 }
 
+TEST_CASE("isa: linear gives the bits of the generic kernels over several sum groups") {
+  ModelShape s = wide_shape();
+  s.hidden = 392;
+  const int64_t n_out = 450;  // seven blocks and a bit
+  for (const NamedFormat& named : all_formats(n_out, s.hidden)) {
+    Random random(10);
+    Weights w(random, n_out, s.hidden, named.format, 0.1f);
+    if (named.format.scheme == kFp4) w.set_output(3.0f, true);
+    for (const int32_t n_tokens : {1, 2, 3, 4, 6, 7, 13, 100}) {
+      const auto x = random.vector(int64_t{n_tokens} * s.hidden);
+      for (const int32_t activations : {kF32, kBF16}) {
+        INFO(named.name << " activations " << activations << " tokens " << n_tokens);
+        check_same([&](const Backend& backend) {
+          std::vector<float> y(static_cast<size_t>(n_tokens * n_out));
+          const Memory scratch = scratch_of(backend, s, n_tokens, 3);
+          const LinearArgs<float> args{x.data(),    &w.generic, nullptr,      n_tokens,
+                                       activations, y.data(),   scratch.get()};
+          backend.ops->linear(Workers(3).get(), &args);
+          return y;
+        });
+      }
+    }
+  }
+}
+
 TEST_CASE("isa: experts give the bits of the generic kernels for every format of weights") {
   const ModelShape s = wide_shape();
   for (const NamedFormat& named : all_formats(s.intermediate, s.hidden)) {
@@ -79,12 +104,15 @@ TEST_CASE("isa: experts give the bits of the generic kernels for every format of
       const Matrix gate = add(s.intermediate, s.hidden), up = add(s.intermediate, s.hidden);
       experts.push_back({gate, up, add(s.hidden, s.intermediate)});
     }
-    for (const int32_t n_tokens : {1, 23}) {
+    // 1 to 4 rows of activations for an expert, more than a tile, more than share a reading of
+    // weights; with 5 tokens some experts have none, with 99 three experts have all.
+    for (const int32_t n_tokens : {1, 5, 9, 11, 23, 99}) {
       const auto x = random.vector(int64_t{n_tokens} * s.hidden);
       const std::vector<float> weights(static_cast<size_t>(n_tokens * s.top_k), 0.3f);
+      const int32_t spread = n_tokens == 5 ? 2 : n_tokens == 99 ? 1 : 3;
       std::vector<int32_t> ids;
       for (int32_t t = 0; t < n_tokens; ++t) {
-        for (int32_t i = 0; i < s.top_k; ++i) ids.push_back(t % 3 + 3 * i);
+        for (int32_t i = 0; i < s.top_k; ++i) ids.push_back(t % spread + 3 * i);
       }
       for (const int32_t activations : {kF32, kBF16}) {
         INFO(named.name << " activations " << activations << " tokens " << n_tokens);

@@ -40,7 +40,7 @@ struct Bf16Floats {
 
 struct F16Floats {
   static constexpr int kCols = 2;
-  static constexpr int kStreams = 4;
+  static constexpr int kStreams = 6;
   static constexpr bool kF32 = false;
   static constexpr int64_t kStepBytes = 256;
   __m512i odd_then_even;
@@ -62,7 +62,7 @@ struct F16Floats {
 
 struct F32Floats {
   static constexpr int kCols = 2;
-  static constexpr int kStreams = 4;
+  static constexpr int kStreams = 3;
   static constexpr bool kF32 = true;
   static constexpr int64_t kStepBytes = 512;
   [[gnu::always_inline]] void floats(const char* step, int v, __m512* w) const {
@@ -113,7 +113,7 @@ inline NibbleFloats e2m1_floats() {
 /// E4M3 by tables of 128 bytes: the high and the low byte of BF16 without its sign.
 struct Fp8Floats {
   static constexpr int kCols = 4;
-  static constexpr int kStreams = 4;
+  static constexpr int kStreams = 6;
   static constexpr bool kF32 = false;
   static constexpr int64_t kStepBytes = 256;
   __m512i high[2], low[2];
@@ -143,7 +143,7 @@ struct Fp8Floats {
 /// Unsigned bytes less what is in the middle.
 struct Int8Floats {
   static constexpr int kCols = 4;
-  static constexpr int kStreams = 4;
+  static constexpr int kStreams = 6;
   static constexpr bool kF32 = false;
   static constexpr int64_t kStepBytes = 256;
   __m512 middle;
@@ -171,7 +171,7 @@ struct Int8Floats {
 /// round, are 2^-8 of it; the table of sizes has the 2^8.
 struct RingFloats {
   static constexpr int kCols = 16;
-  static constexpr int kStreams = 2;
+  static constexpr int kStreams = 6;
   static constexpr bool kF32 = false;
   static constexpr int64_t kStepBytes = 576;
   __m512 table;  // index: the sign, then the size

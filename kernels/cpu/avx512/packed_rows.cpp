@@ -81,7 +81,7 @@ void pack_tile(const Packing& packing, const float* const* x, int32_t h, int64_t
 // The sums of columns [k, k + cols) of h rows in the order of products: as many chains as rows.
 void sum_columns(const Packing& packing, const float* const* x, int32_t h, int64_t k, int64_t cols,
                  float* sums) {
-  alignas(64) float numbers[kMostHeight][kPanelCols];
+  alignas(64) float numbers[kMostHeight][kSumGroup];
   for (int32_t t = 0; t < h; ++t) {
     for (int64_t i = 0; i < cols; i += 16) {
       _mm512_store_si512(numbers[t] + i, load_columns(packing, x[t], k + i));
@@ -124,10 +124,11 @@ void pack_rows(const Packing& packing, const float* const* x, int32_t n, int64_t
       const int32_t h = tiles.size(i);
       float* to = packed + (packing.pairs ? row * t0 + panel * p * h : panel * (p * n + t0));
       pack_tile(packing, x + t0, h, p * kPanelCols, to);
-      for (int64_t k = 0; packing.sum_cols != 0 && k < kPanelCols; k += packing.sum_cols) {
-        const int64_t group = (p * kPanelCols + k) / packing.sum_cols;
-        sum_columns(packing, x + t0, h, p * kPanelCols + k, packing.sum_cols,
-                    packed + (row + group) * n + t0);
+      // The sums of groups that begin in this panel.
+      const int64_t cols = packing.sum_cols, k0 = p * kPanelCols;
+      if (cols == 0) continue;
+      for (int64_t g = (k0 + cols - 1) / cols; g * cols < k0 + kPanelCols; ++g) {
+        sum_columns(packing, x + t0, h, g * cols, cols, packed + (row + g) * n + t0);
       }
     }
   }

@@ -1,11 +1,11 @@
 // Rows of activations as products read them, packed once for all blocks of a matrix.
 //
-// As floats: for each panel of 128 columns, tiles of rows of nearly equal height, one after the other;
+// As floats: for each panel of 64 columns, tiles of rows of nearly equal height, one after the other;
 // in a tile, for each column in the order in which columns are added (of each pair the odd one first),
 // a float of each row.
 // As pairs: tiles one after the other; in a tile, for each pair of columns a dword of each row: two
 // BF16, the even column low.
-// Columns are in the order of the packed matrix, with zeros up to a whole panel. Then, where the
+// Columns are in the order of the packed matrix, with zeros up to a whole sum group. Then, where the
 // matrix has zeros, the sums of the activations of each sum group: [groups, rows].
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace mm2::kernels::avx512 {
 
-constexpr int64_t kPanelCols = 128;
+constexpr int64_t kPanelCols = 64;
 constexpr int32_t kMostRows = 96;    // that share one reading of a block of weights
 constexpr int32_t kMostHeight = 12;  // of a tile
 
@@ -42,7 +42,7 @@ Packing packing_of(const Matrix& w, int32_t activations, bool pairs);
 bool same_packing(const Packing& a, const Packing& b);
 
 static inline int64_t n_panels(int64_t n_in) {
-  return (n_in + kPanelCols - 1) / kPanelCols;
+  return layout::round_up(n_in, kSumGroup) / kPanelCols;
 }
 
 /// Floats of one packed row with its sums.

@@ -19,16 +19,14 @@ void scale_output(const Matrix& w, int64_t n, float* sums) {
 }  // namespace
 
 void product(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x, float* sums) {
-  if (x.n == 1 && !x.packing.pairs) {
-    product_of_one(w, block, n_blocks, x, sums);
-  } else {
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      float* to = sums + b * x.n * kBlockRows;
-      if (x.packing.pairs) {
-        product_of_pairs(w, block + b, x, to);
-      } else {
-        product_of_many(w, block + b, x, to);
-      }
+  int64_t done = 0;
+  if (!x.packing.pairs) done = product_of_few(w, block, n_blocks, x, sums);
+  for (int64_t b = done; b < n_blocks; ++b) {
+    float* to = sums + b * x.n * kBlockRows;
+    if (x.packing.pairs) {
+      product_of_pairs(w, block + b, x, to);
+    } else {
+      product_of_many(w, block + b, x, to);
     }
   }
   if (w.output_scale != 1.0f) scale_output(w, n_blocks * x.n * kBlockRows, sums);

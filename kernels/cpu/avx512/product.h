@@ -13,9 +13,9 @@ constexpr int32_t kFloatTile = 6;
 /// Rows of a tile of pairs.
 int32_t pair_tile(const Format& f);
 
-/// Blocks that are worth being multiplied together: of one row, six streams of weights.
+/// Blocks that are worth being multiplied together: few rows read several streams of weights.
 static inline int64_t blocks_together(int32_t n_rows) {
-  return n_rows == 1 ? 6 : 1;
+  return n_rows <= 3 ? 6 : 1;
 }
 
 /// For n_blocks <= blocks_together(x.n) from `block` on:
@@ -24,7 +24,9 @@ static inline int64_t blocks_together(int32_t n_rows) {
 void product(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x, float* sums);
 
 // The parts of it, without what the output is multiplied by.
-void product_of_one(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x, float* sums);
+/// A few rows, as many blocks as fit together; returns how many.
+int64_t product_of_few(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x,
+                       float* sums);
 void product_of_many(const Matrix& w, int64_t block, const Rows& x, float* sums);
 void product_of_pairs(const Matrix& w, int64_t block, const Rows& x, float* sums);
 
