@@ -47,7 +47,7 @@ typedef struct mm2_engine_options {
   int32_t kv_block_size;        /* tokens per block, a multiple of 64; 0 = 64 */
   int32_t kv_dtype;             /* MM2_KV_* */
   int32_t activations;          /* MM2_ACTIVATIONS_* */
-  int32_t prefix_cache;         /* MM2_AUTO or MM2_NO: off; MM2_YES is not supported by 0.1 */
+  int32_t prefix_cache;         /* MM2_AUTO = MM2_YES: blocks may be found again, mm2/seq.h */
   int32_t n_threads;            /* without an executor; 0 = every usable core */
   int32_t kv_scales;            /* MM2_KV_SCALES_*; only MM2_KV_FP8 asks for them */
   const mm2_host* host;         /* NULL = all defaults; copied */
@@ -146,7 +146,14 @@ MM2_API void mm2_engine_clear_interrupt(mm2_engine* engine);
  *   flops                              two for each multiplication of a product
  *   experts_touched, expert_layers     distinct experts of a layer in a step, and layers, summed
  *   n_experts                          of one layer
- *   kv      {block_size, total_blocks, free_blocks, n_seqs, bytes}
+ *   kv      {block_size, total_blocks, free_blocks, n_seqs, bytes}; free as in mm2_kv_pool
+ *   prefix  enabled                  whether the engine has a cache (a boolean)
+ *           queries, hits            calls of mm2_prefix_match, and those that matched something
+ *           queried_tokens, matched_tokens   of these calls
+ *           cached_blocks            that could be matched now
+ *           idle_blocks              those of them that no sequence holds
+ *           merged_blocks            computed twice at the same time, kept once
+ *           evicted_blocks           idle ones dropped, for a step or by the host
  *   memory  {weights, kv, buffers}     bytes
  *   n_threads, backend                 backend is a string
  * Not during a step. */

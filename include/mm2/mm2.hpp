@@ -156,7 +156,7 @@ class Engine {
   /// Not during a step.
   void clear_interrupt() noexcept { mm2_engine_clear_interrupt(get()); }
 
-  /// Blocks of the KV pool that no sequence holds.
+  /// Blocks of the KV pool that steps can have.
   int64_t free_kv_blocks() const {
     int64_t n = 0;
     detail::call(mm2_kv_pool, get(), &n, nullptr, nullptr);
@@ -174,6 +174,23 @@ class Engine {
     detail::call(mm2_seq_truncate, get(), seq_id, length);
   }
   void free(int32_t seq_id) { detail::call(mm2_seq_free, get(), seq_id); }
+
+  /// How many tokens of the prompt the sequence begins with.
+  int32_t match_prefix(int32_t seq_id, const std::vector<int32_t>& prompt, uint64_t salt = 0) {
+    int32_t matched = 0;
+    detail::call(mm2_prefix_match, get(), seq_id, prompt.data(),
+                 static_cast<int32_t>(prompt.size()), salt, &matched);
+    return matched;
+  }
+  int64_t evict_prefixes(int64_t n_blocks) {
+    int64_t evicted = 0;
+    detail::call(mm2_prefix_evict, get(), n_blocks, &evicted);
+    return evicted;
+  }
+  /// salt: null = all.
+  void clear_prefixes(const uint64_t* salt = nullptr) {
+    detail::call(mm2_prefix_clear, get(), salt);
+  }
 
  private:
   detail::Handle<mm2_engine, mm2_engine_destroy> handle_;

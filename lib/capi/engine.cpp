@@ -25,8 +25,6 @@ struct EngineArguments {
 Result<EngineArguments> read_arguments(const mm2_engine_options* from) {
   MM2_ASSIGN_OR_RETURN(const mm2_engine_options o, read_struct(from, "options"));
   MM2_RETURN_IF_ERROR(need_range("options.prefix_cache", o.prefix_cache, MM2_AUTO, MM2_YES));
-  if (o.prefix_cache == MM2_YES)
-    return error(Code::unsupported, "options.prefix_cache: prefix caches are not implemented");
   EngineArguments arguments;
   arguments.options.max_seqs = o.max_seqs;
   arguments.options.max_tokens_per_step = o.max_tokens_per_step;
@@ -37,6 +35,7 @@ Result<EngineArguments> read_arguments(const mm2_engine_options* from) {
   arguments.options.kv_scales = static_cast<KvScaleSource>(o.kv_scales);
   arguments.options.activations = static_cast<Activations>(o.activations);
   arguments.options.n_threads = o.n_threads;
+  arguments.options.prefix_cache = static_cast<PrefixCaching>(o.prefix_cache);
   MM2_ASSIGN_OR_RETURN(arguments.host, read_host(o.host));
   return arguments;
 }
@@ -62,7 +61,7 @@ mm2_engine_info info_of(const Engine& engine) {
   info.kv_block_size = o.kv_block_size;
   info.kv_dtype = static_cast<int32_t>(o.kv_dtype);
   info.activations = static_cast<int32_t>(o.activations);
-  info.prefix_cache = MM2_NO;
+  info.prefix_cache = static_cast<int32_t>(o.prefix_cache);
   info.n_threads = o.n_threads;
   info.device = MM2_DEVICE_CPU;
   info.isa = isa_of(engine.model().backend());

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 namespace mm2 {
@@ -86,11 +87,17 @@ Status Engine::take_memory(const Host& host) {
     kv_.k_scales = model_->kv_scales().k.data();
     kv_.v_scales = model_->kv_scales().v.data();
   }
+  std::optional<PrefixOptions> prefix;
+  if (options_.prefix_cache == PrefixCaching::yes) {
+    prefix.emplace().hash = options_.prefix_hash;
+    if (getentropy(prefix->secret.data(), prefix->secret.size()) != 0)
+      return errno_error("creating the engine: a secret for the prefix cache", errno);
+  }
   sequences_ = std::make_unique<Sequences>(
       KvLayout{kv_memory_.data(), block * n_blocks, block, shape.n_layers, n_blocks,
                options_.kv_block_size,
                static_cast<int32_t>(std::min<int64_t>(model_->config().max_positions, INT32_MAX))},
-      options_.max_seqs);
+      options_.max_seqs, prefix);
   const auto max_seqs = static_cast<size_t>(options_.max_seqs);
   step_rows_.resize(max_seqs);
   row_results_.resize(max_seqs);
@@ -244,7 +251,8 @@ Status Engine::run(std::span<const SeqRows> rows, std::span<const int32_t> token
   return error(Code::cancelled, "the step was interrupted; nothing of it was kept");
 }
 
-Status Engine::commit(std::span<const SeqRows> rows, std::span<Code> row_codes) {
+Status Engine::commit(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
+                      std::span<Code> row_codes) {
   const auto bad = [&](size_t r) { return row_results_[r] != kernels::kRowDone; };
   for (size_t r = 0; r < rows.size(); ++r) {
     if (!bad(r)) continue;
@@ -254,12 +262,15 @@ Status Engine::commit(std::span<const SeqRows> rows, std::span<Code> row_codes) 
                    "): the residual stream holds NaN or infinity");
     }
   }
+  size_t at = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
+    const auto n_tokens = static_cast<size_t>(rows[r].n_tokens);
     if (bad(r)) {
       sequences_->roll_back(rows[r].seq_id);
     } else {
-      sequences_->commit(rows[r].seq_id);
+      sequences_->commit(rows[r].seq_id, tokens.subspan(at, n_tokens));
     }
+    at += n_tokens;
     if (!row_codes.empty()) row_codes[r] = bad(r) ? Code::numeric : Code::ok;
   }
   return {};
@@ -278,7 +289,7 @@ Status Engine::step(std::span<const SeqRows> rows, std::span<const int32_t> toke
   }
   fill_rows(rows);
   Status status = run(rows, tokens, logits);
-  if (status.ok()) status = commit(rows, row_codes);
+  if (status.ok()) status = commit(rows, tokens, row_codes);
   if (!status.ok()) {
     roll_back(rows);
     return status;
@@ -328,6 +339,30 @@ Status Engine::seq_free(int32_t seq_id) {
   MM2_RETURN_IF_ERROR(use.status());
   MM2_RETURN_IF_ERROR(usable());
   sequences_->free(seq_id);
+  return {};
+}
+
+Result<int32_t> Engine::prefix_match(int32_t seq_id, std::span<const int32_t> tokens,
+                                     uint64_t salt) {
+  const InUse use(busy_);
+  MM2_RETURN_IF_ERROR(use.status());
+  MM2_RETURN_IF_ERROR(usable());
+  if (seq_id < 0) return error(Code::invalid_argument, "seq_id ", seq_id, " must not be negative");
+  return sequences_->match(seq_id, tokens, salt);
+}
+
+Result<int64_t> Engine::prefix_evict(int64_t n_blocks) {
+  const InUse use(busy_);
+  MM2_RETURN_IF_ERROR(use.status());
+  MM2_RETURN_IF_ERROR(usable());
+  return sequences_->evict(n_blocks);
+}
+
+Status Engine::prefix_clear(std::optional<uint64_t> salt) {
+  const InUse use(busy_);
+  MM2_RETURN_IF_ERROR(use.status());
+  MM2_RETURN_IF_ERROR(usable());
+  sequences_->clear_cache(salt);
   return {};
 }
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace mm2 {
 
 enum class KvDtype : int32_t { automatic = 0, f32 = 1, bf16 = 2, fp8 = 3 };
 enum class KvScaleSource : int32_t { checkpoint = 0, one = 1 };
+enum class PrefixCaching : int32_t { automatic = 0, no = 1, yes = 2 };
 enum class Activations : int32_t { automatic = 0, bf16 = 1, f32 = 2, int8 = 3 };
 
 /// 0 means the default, everywhere.
@@ -32,6 +34,9 @@ struct EngineOptions {
   KvScaleSource kv_scales = KvScaleSource::checkpoint;  // of FP8
   Activations activations = Activations::automatic;     // Model::default_activations
   int32_t n_threads = 0;                                // without a host executor: all usable cores
+  // automatic is yes: only sequences that begin with prefix_match take part
+  PrefixCaching prefix_cache = PrefixCaching::automatic;
+  BlockHash prefix_hash = &hash_block;  // for tests
 };
 
 /// Bytes, exact for the same options.
@@ -81,6 +86,10 @@ class Engine {
   Status seq_fork(int32_t from, int32_t to, int32_t length);
   Status seq_truncate(int32_t seq_id, int32_t length);
   Status seq_free(int32_t seq_id);
+  /// See Sequences.
+  Result<int32_t> prefix_match(int32_t seq_id, std::span<const int32_t> tokens, uint64_t salt);
+  Result<int64_t> prefix_evict(int64_t n_blocks);
+  Status prefix_clear(std::optional<uint64_t> salt);
   const BlockPool& kv_pool() const { return sequences_->pool(); }
 
   const Model& model() const { return *model_; }
@@ -112,7 +121,8 @@ class Engine {
   void fill_rows(std::span<const SeqRows> rows);
   Status run(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
              std::span<float> logits);
-  Status commit(std::span<const SeqRows> rows, std::span<Code> row_codes);
+  Status commit(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
+                std::span<Code> row_codes);
   void roll_back(std::span<const SeqRows> rows);
   void count(std::span<const SeqRows> rows, uint64_t nanoseconds);
   static void see(void* self, const char* name, int32_t layer, const void* values, int32_t number,

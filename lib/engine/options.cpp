@@ -97,6 +97,7 @@ Result<EngineOptions> Engine::resolve(const Model& model, const EngineOptions& o
     o.n_threads = usable_cores();
   }
   MM2_RETURN_IF_ERROR(in_range("n_threads", o.n_threads, 1, 1024));
+  if (o.prefix_cache == PrefixCaching::automatic) o.prefix_cache = PrefixCaching::yes;
   MM2_RETURN_IF_ERROR(resolve_numbers(model, o));
   return o;
 }
@@ -114,8 +115,6 @@ Result<MemoryEstimate> Engine::estimate(const Model& model, const EngineOptions&
     return error(Code::invalid_argument, "kv_tokens is ", o.kv_tokens,
                  ": the pool's bytes do not fit in 64 bits");
   }
-  const int64_t longest =
-      std::min(n_blocks, ceil_div<int64_t>(model.config().max_positions, o.kv_block_size));
   MemoryEstimate m;
   m.weights = model.weight_bytes().owned + model.weight_bytes().mapped;
   m.load_staging = model.weight_bytes().staging;
@@ -123,8 +122,9 @@ Result<MemoryEstimate> Engine::estimate(const Model& model, const EngineOptions&
   m.buffers = static_cast<uint64_t>(
       model.backend().scratch_bytes(&shape, o.max_tokens_per_step, o.max_outputs_per_step,
                                     o.n_threads) +
-      // Block tables, the pool's two lists, and the rows and positions of a step.
-      o.max_seqs * longest * 4 + n_blocks * 8 +
+      Sequences::table_bytes(n_blocks, o.kv_block_size, o.max_seqs, model.config().max_positions,
+                             o.prefix_cache == PrefixCaching::yes) +
+      // The rows and positions of a step.
       o.max_seqs * static_cast<int64_t>(sizeof(kernels::StepRow) + 4) +
       int64_t{o.max_tokens_per_step} * 4 + shape.n_experts +
       (has_unit_scales(o) ? int64_t{shape.n_layers} * shape.n_kv_heads * 4 : 0));

@@ -51,9 +51,19 @@ Json Engine::stats() const {
   json["n_experts"] = model_->shape().n_experts;
   json["kv"] = {{"block_size", options_.kv_block_size},
                 {"total_blocks", pool.n_blocks()},
-                {"free_blocks", pool.n_free()},
+                {"free_blocks", pool.n_available()},
                 {"n_seqs", sequences_->n_seqs()},
                 {"bytes", m.kv}};
+  const PrefixCounters& p = sequences_->prefix_counters();
+  json["prefix"] = {{"enabled", options_.prefix_cache == PrefixCaching::yes},
+                    {"queries", p.queries},
+                    {"hits", p.hits},
+                    {"queried_tokens", p.queried_tokens},
+                    {"matched_tokens", p.matched_tokens},
+                    {"cached_blocks", sequences_->n_cached()},
+                    {"idle_blocks", pool.n_idle()},
+                    {"merged_blocks", p.merged_blocks},
+                    {"evicted_blocks", p.evicted_blocks}};
   json["memory"] = {{"weights", m.weights}, {"kv", m.kv}, {"buffers", m.buffers}};
   json["n_threads"] = options_.n_threads;
   json["backend"] = model_->backend().name;

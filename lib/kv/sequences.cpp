@@ -7,13 +7,25 @@
 
 namespace mm2 {
 
-Sequences::Sequences(const KvLayout& layout, int32_t max_seqs)
-    : layout_(layout), pool_(layout.n_blocks), slots_(static_cast<size_t>(max_seqs)) {
+Sequences::Sequences(const KvLayout& layout, int32_t max_seqs, std::optional<PrefixOptions> prefix)
+    : layout_(layout),
+      pool_(layout.n_blocks),
+      tokens_(static_cast<size_t>(layout.n_blocks) * static_cast<size_t>(layout.block_size), 0),
+      slots_(static_cast<size_t>(max_seqs)) {
+  if (prefix) cache_.emplace(layout.n_blocks, tokens_, prefix->secret, prefix->hash);
   const int32_t longest = std::min(layout.n_blocks, blocks_for(layout.max_positions));
   for (Slot& slot : slots_) slot.blocks.reserve(static_cast<size_t>(longest));
   free_slots_.reserve(slots_.size());
   for (int32_t i = max_seqs - 1; i >= 0; --i) free_slots_.push_back(i);
   by_id_.reserve(slots_.size());
+}
+
+int64_t Sequences::table_bytes(int64_t n_blocks, int64_t block_size, int64_t max_seqs,
+                               int64_t max_positions, bool prefix) {
+  const int64_t longest = std::min(n_blocks, ceil_div(max_positions, block_size));
+  return BlockPool::table_bytes(n_blocks) + n_blocks * block_size * 4 +
+         (prefix ? PrefixCache::table_bytes(n_blocks) : 0) +
+         max_seqs * (longest * 4 + static_cast<int64_t>(sizeof(Slot) + sizeof(Name) + 4));
 }
 
 int32_t Sequences::blocks_for(int32_t length) const {
@@ -40,6 +52,9 @@ Sequences::Slot* Sequences::add(int32_t seq_id) {
 
 void Sequences::remove(int32_t seq_id) {
   const auto at = std::ranges::lower_bound(by_id_, seq_id, {}, &Name::seq_id);
+  Slot& slot = slots_[static_cast<size_t>(at->slot)];
+  slot.begun = slot.is_cached = false;
+  slot.n_cached = 0;
   free_slots_.push_back(at->slot);
   by_id_.erase(at);
 }
@@ -60,20 +75,36 @@ void Sequences::copy_block(int32_t from, int32_t to) {
     std::memcpy(base + to * layout_.block_bytes, base + from * layout_.block_bytes,
                 static_cast<size_t>(layout_.block_bytes));
   }
+  const auto size = static_cast<size_t>(layout_.block_size);
+  std::ranges::copy(tokens_of(from), tokens_.begin() + static_cast<ptrdiff_t>(to * size));
 }
 
-Status Sequences::copy_shared_tail(Slot& slot) {
-  if (slot.length % layout_.block_size == 0) return {};  // new tokens start a block of their own
-  int32_t& tail = slot.blocks.back();
-  if (pool_.references(tail) == 1) return {};
-  const int32_t copy = pool_.take();
-  if (copy < 0) {
-    return error(Code::kv_exhausted, "no free KV block to copy a shared one: all ",
-                 pool_.n_blocks(), " are in use");
+int32_t Sequences::take() {
+  if (pool_.n_free() == 0 && pool_.n_idle() != 0) evict(1);
+  return pool_.take();
+}
+
+// Blocks for a reservation, and a copy of the started block where somebody else needs it as it is.
+Status Sequences::grow(int32_t seq_id, Slot& slot, int32_t length) {
+  const int32_t missing = blocks_for(length) - slot.blocks_before;
+  const bool is_started = slot.length % layout_.block_size != 0;
+  const int32_t tail = is_started ? slot.blocks.back() : -1;
+  const bool is_shared = is_started && pool_.references(tail) > 1;
+  const int32_t available = pool_.n_available();
+  if (missing + (is_shared ? 1 : 0) > available) {
+    return error(Code::kv_exhausted, "sequence ", seq_id, " needs ", missing, " more KV blocks of ",
+                 layout_.block_size, " tokens to hold ", length, " tokens",
+                 is_shared ? " and one to copy a shared block" : "", "; ", available, " of ",
+                 pool_.n_blocks(), " are free");
   }
-  copy_block(tail, copy);
-  slot.shared_tail = tail;  // its reference is dropped at commit
-  tail = copy;
+  if (is_started && !is_shared && pool_.kept(tail) && missing == available) {
+    forget(tail);  // a copy would keep it cached, at the price of the step
+  } else if (is_shared || (is_started && pool_.kept(tail))) {
+    slot.blocks.back() = take();
+    copy_block(tail, slot.blocks.back());
+    slot.shared_tail = tail;  // its reference is dropped at commit
+  }
+  for (int32_t i = 0; i < missing; ++i) slot.blocks.push_back(take());
   return {};
 }
 
@@ -91,45 +122,29 @@ Status Sequences::reserve(int32_t seq_id, int32_t length) {
   }
   slot->blocks_before = static_cast<int32_t>(slot->blocks.size());
   slot->reserved_length = length;
-  const int32_t wanted = blocks_for(length);
-  const int32_t missing = wanted - slot->blocks_before;
-  Status status;
-  if (missing > pool_.n_free()) {
-    status = error(Code::kv_exhausted, "sequence ", seq_id, " needs ", missing,
-                   " more KV blocks of ", layout_.block_size, " tokens to hold ", length,
-                   " tokens; ", pool_.n_free(), " of ", pool_.n_blocks(), " are free");
-  } else {
-    status = copy_shared_tail(*slot);
-  }
-  while (status.ok() && static_cast<int32_t>(slot->blocks.size()) < wanted) {
-    const int32_t block = pool_.take();
-    if (block < 0) {
-      status = error(Code::kv_exhausted, "sequence ", seq_id, ": all ", pool_.n_blocks(),
-                     " KV blocks are in use");
-    } else {
-      slot->blocks.push_back(block);
-    }
-  }
+  const Status status = grow(seq_id, *slot, length);
   if (!status.ok()) roll_back(seq_id);
   return status;
 }
 
-void Sequences::commit(int32_t seq_id) {
+void Sequences::commit(int32_t seq_id, std::span<const int32_t> tokens) {
   Slot* slot = find(seq_id);
   if (slot == nullptr || slot->reserved_length < 0) return;
+  write_tokens(*slot, slot->length, tokens);
   if (slot->shared_tail >= 0) pool_.release(slot->shared_tail);
   slot->length = slot->reserved_length;
   slot->shared_tail = -1;
   slot->reserved_length = -1;
+  if (slot->is_cached) cache_full_blocks(*slot);
 }
 
-void Sequences::undo(BlockPool& pool, Slot& slot) {
+void Sequences::undo(Slot& slot) {
   while (static_cast<int32_t>(slot.blocks.size()) > slot.blocks_before) {
-    pool.release(slot.blocks.back());
+    pool_.release(slot.blocks.back());
     slot.blocks.pop_back();
   }
   if (slot.shared_tail >= 0) {
-    pool.release(slot.blocks.back());
+    pool_.release(slot.blocks.back());
     slot.blocks.back() = slot.shared_tail;
   }
   slot.shared_tail = -1;
@@ -139,8 +154,8 @@ void Sequences::undo(BlockPool& pool, Slot& slot) {
 void Sequences::roll_back(int32_t seq_id) {
   Slot* slot = find(seq_id);
   if (slot == nullptr || slot->reserved_length < 0) return;
-  undo(pool_, *slot);
-  if (slot->length == 0) remove(seq_id);
+  undo(*slot);
+  if (slot->length == 0 && !slot->begun) remove(seq_id);
 }
 
 Status Sequences::fork(int32_t from, int32_t to, int32_t length) {
@@ -155,7 +170,8 @@ Status Sequences::fork(int32_t from, int32_t to, int32_t length) {
                  this->length(to), " tokens; it must be empty");
   }
   if (length == 0) return {};
-  Slot* target = add(to);
+  Slot* target = find(to);  // begun, and empty
+  if (target == nullptr) target = add(to);
   if (target == nullptr) {
     return error(Code::kv_exhausted, "fork into sequence ", to, ": all ", max_seqs(),
                  " sequences (max_seqs) are in use");
@@ -166,6 +182,9 @@ Status Sequences::fork(int32_t from, int32_t to, int32_t length) {
     target->blocks.push_back(block);
   }
   target->length = length;
+  target->is_cached = source->is_cached;
+  target->salt = source->salt;
+  target->n_cached = std::min(source->n_cached, length / layout_.block_size);
   return {};
 }
 
@@ -182,6 +201,7 @@ Status Sequences::truncate(int32_t seq_id, int32_t length) {
     slot->blocks.pop_back();
   }
   slot->length = length;
+  slot->n_cached = std::min(slot->n_cached, length / layout_.block_size);
   if (length == 0) remove(seq_id);
   return {};
 }

@@ -87,7 +87,7 @@ TEST_CASE("capi engine: options come back resolved, memory as estimated") {
   CHECK(info.kv_blocks * info.kv_block_size == 256);
   CHECK(info.kv_dtype == MM2_KV_BF16);
   CHECK(info.activations == MM2_ACTIVATIONS_BF16);
-  CHECK(info.prefix_cache == MM2_NO);
+  CHECK(info.prefix_cache == MM2_YES);
   CHECK(info.n_threads == 2);
   CHECK(info.n_vocab == 512);
 }
@@ -200,7 +200,7 @@ TEST_CASE("capi engine: what this version cannot do is refused, never ignored") 
 
   const auto model = models::load();
   mm2_engine_options engine_options = models::small_options();
-  engine_options.prefix_cache = MM2_YES;
+  engine_options.activations = MM2_ACTIVATIONS_INT8;
   mm2_engine* engine = nullptr;
   CHECK(mm2_engine_create(model.get(), &engine_options, &engine, nullptr) == MM2_E_UNSUPPORTED);
   CHECK(engine == nullptr);

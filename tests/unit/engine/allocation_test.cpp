@@ -63,6 +63,25 @@ TEST_CASE("engine: step allocates nothing, whatever the batch") {
   }
 }
 
+TEST_CASE("engine: beginning with a cached prefix and caching blocks allocates nothing") {
+  const auto engine = support::engine(support::load(golden::kModels + "bf16_single"),
+                                      {.max_seqs = 4, .max_tokens_per_step = 256, .n_threads = 1});
+  std::vector<float> logits(512);
+  const std::vector<int32_t> tokens(200, 11);
+  const int64_t before = allocations.load();
+  bool all_ok = true;
+  for (int32_t seq_id = 0; seq_id < 3; ++seq_id) {
+    const auto matched = engine->prefix_match(seq_id, tokens, 5);
+    const int32_t n = matched.ok() ? *matched : -1;
+    const mm2::SeqRows row{seq_id, n, 200 - n, 1};
+    all_ok =
+        all_ok && n == (seq_id == 0 ? 0 : 192) &&
+        engine->step({&row, 1}, std::span(tokens).subspan(static_cast<size_t>(n)), logits, {}).ok();
+  }
+  CHECK(allocations.load() - before == 0);
+  CHECK(all_ok);
+}
+
 TEST_CASE(
     "engine: the estimate is what create takes from the host's allocator, to the block table") {
   const auto model = support::load(golden::kModels + "bf16_single");
@@ -75,12 +94,12 @@ TEST_CASE(
   const auto engine = mm2::Engine::create(model, options, host);
   REQUIRE(engine.ok());
   // Tables and rows are small and come from operator new; pool and scratch come from the host.
-  const uint64_t n_blocks = static_cast<uint64_t>((*engine)->kv_pool().n_blocks());
+  const auto tables = static_cast<uint64_t>(mm2::Sequences::table_bytes(
+      (*engine)->kv_pool().n_blocks(), 64, 3, model->config().max_positions, true));
   CHECK(counting->count == 2);
   CHECK(counting->live >= estimate->kv);
   CHECK(counting->live <= estimate->kv + estimate->buffers);
-  CHECK(estimate->kv + estimate->buffers - counting->live <=
-        n_blocks * 4 * 5 + 64 * 4 + 3 * 64 + 16);
+  CHECK(estimate->kv + estimate->buffers - counting->live <= tables + 64 * 4 + 3 * 64 + 16);
 }
 
 TEST_CASE("engine: when the host has no memory, create says how much it wanted") {

@@ -37,7 +37,7 @@ struct Pool {
     for (int32_t p = before; p < before + n; ++p) {
       for (int32_t layer = 0; layer < kLayers; ++layer) at(seq_id, p, layer) = std::byte{value};
     }
-    sequences.commit(seq_id);
+    sequences.commit(seq_id, std::vector<int32_t>(static_cast<size_t>(n), value));
     return {};
   }
 
