@@ -7,7 +7,8 @@
 set -eu
 
 program="g++ libc6-dev cmake ninja-build pkg-config libabsl-dev nlohmann-json3-dev libeigen3-dev libxxhash-dev libcli11-dev libedit-dev"
-tests="binutils catch2 python3 ccache"
+python="pybind11-dev python3-dev python3-numpy python3-venv"
+tests="binutils catch2 python3 ccache $python"
 
 case "${1:-all}" in
   program) wanted="$program" ;;

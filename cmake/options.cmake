@@ -5,6 +5,8 @@ option(MM2_BUILD_BENCHMARKS "Build tests/bench" OFF)
 option(MM2_INSTALL "Install rules for headers, libraries and the mm2 program" ${PROJECT_IS_TOP_LEVEL})
 option(MM2_CUDA "Build the CUDA plug-in" OFF)
 option(MM2_WARNINGS_AS_ERRORS "Warnings are errors for our own code" ${PROJECT_IS_TOP_LEVEL})
+set(MM2_BUILD_PYTHON AUTO CACHE STRING "Build the Python module: AUTO (where pybind11 is found), ON or OFF; never inside another project")
+set_property(CACHE MM2_BUILD_PYTHON PROPERTY STRINGS AUTO ON OFF)
 set(MM2_SANITIZE "" CACHE STRING "Sanitizers for every target: address;undefined or thread")
 set(MM2_ABSL_SOURCE_DIR "" CACHE PATH "abseil's source to build in, instead of the system's libraries")
 

@@ -1,0 +1,162 @@
+"""Token after token on one sequence, until the model or a limit says stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable
+
+from . import _core
+from ._text import OutputParser, Prompt
+from ._types import Event, Token, TokenLogprob, Usage
+
+if TYPE_CHECKING:
+    from ._engine import Engine
+
+_LOGPROBS = {"raw": 0, "processed": 1}
+
+
+class Sampler(_core.Sampler):
+    """From a row of logits to a token; one for each sequence. Without options: the most likely token.
+
+    n_vocab is the width of a row. options: temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty,
+    presence_penalty, penalty_window, n_logprobs, n_tokens (ids from there on are never chosen), logit_bias ({id: bias}),
+    seed, logprobs ("raw" or "processed"). edit_logits(array) may change a row before all that.
+    """
+
+    def __init__(self, n_vocab: int, *, edit_logits: Callable[[Any], object] | None = None, **options: Any) -> None:
+        if "logprobs" in options:
+            if options["logprobs"] not in _LOGPROBS:
+                raise ValueError(f"logprobs is {options['logprobs']!r}, allowed are 'raw' and 'processed'")
+            options["logprobs"] = _LOGPROBS[options["logprobs"]]
+        super().__init__(n_vocab, options, edit_logits)
+
+
+class StopStrings:
+    """Cuts a stream of text before the first of some strings; holds back what may be the start of one."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        self._strings = [text for text in strings if text]
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """What is certain now, and whether a stop string came."""
+        if not self._strings:
+            return text, False
+        self._held += text
+        found = [at for at in (self._held.find(stop) for stop in self._strings) if at >= 0]
+        if found:
+            return self._held[: min(found)], True
+        keep = max(self._overlap(stop) for stop in self._strings)
+        certain = self._held[: len(self._held) - keep]
+        self._held = self._held[len(certain) :]
+        return certain, False
+
+    def flush(self) -> str:
+        held, self._held = self._held, ""
+        return held
+
+    def _overlap(self, stop: str) -> int:
+        """Characters at the end that begin the stop string."""
+        for n in range(min(len(stop) - 1, len(self._held)), 0, -1):
+            if self._held.endswith(stop[:n]):
+                return n
+        return 0
+
+
+class Run:
+    """One sequence, from its prompt to its end. Iterating gives tokens; afterwards reason and usage tell how it ended."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        cancellation: _core.Cancellation | None = None,
+        edit_logits: Callable[[Any], object] | None = None,
+        **sampling: Any,
+    ) -> None:
+        info, model = engine.info, engine.model
+        self.prompt = list(prompt)
+        if not self.prompt:
+            raise ValueError("the prompt holds no token")
+        room = min(info.kv_tokens, info.max_positions)
+        if len(self.prompt) > room:
+            raise ValueError(f"the prompt has {len(self.prompt)} tokens, a sequence of this engine holds {room}")
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"max_tokens is {max_tokens}, at least 1 is needed")
+        # The last token needs no place: nothing follows it.
+        self._limit = min(room - len(self.prompt) + 1, max_tokens or room)
+        self._engine, self._stop_ids, self._cancellation = engine, model.stop_ids, cancellation
+        self._n_logprobs = sampling.get("n_logprobs")
+        options: dict[str, Any] = {"n_tokens": model.tokenizer.n_tokens, "seed": int.from_bytes(os.urandom(7), "little")}
+        options.update(model.sampling())
+        options.update({name: value for name, value in sampling.items() if value is not None})
+        self._sampler = Sampler(info.n_vocab, edit_logits=edit_logits, **options)
+        self._text = model.tokenizer.stream()
+        self._stops = StopStrings([stop] if isinstance(stop, str) else stop)
+        self.reason = "length"
+        self.n_tokens = 0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(len(self.prompt), self.n_tokens)
+
+    def __iter__(self) -> Generator[Token, None, None]:
+        seq = self._engine.new_seq()
+        try:
+            yield from self._tokens(seq)
+        finally:
+            self._engine.free(seq)
+
+    def _prefill(self, seq: int) -> _core.Logits:
+        size = self._engine.info.max_tokens_per_step
+        for first in range(0, len(self.prompt), size):
+            part = self.prompt[first : first + size]
+            last = first + size >= len(self.prompt)
+            logits = self._engine.step([_core.Rows(seq, part, int(last), first)], keep=True, cancellation=self._cancellation)
+        return logits
+
+    def _tokens(self, seq: int) -> Iterator[Token]:
+        sampler, stops, stop_ids = self._sampler, self._stops, self._stop_ids
+        logits = self._prefill(seq)
+        sampler.accept_prompt(self.prompt)
+        position = len(self.prompt)
+        while True:
+            token, logprob, top = self._sample(logits)
+            sampler.accept(token)
+            if token in stop_ids:
+                self.reason = "stop"
+                break
+            self.n_tokens += 1
+            text, stopped = stops.push(self._text.push(token))
+            yield Token(token, text, logprob, top)
+            if stopped:
+                self.reason = "stop"
+                return
+            if self.n_tokens >= self._limit:
+                break
+            logits = self._engine.step([_core.Rows(seq, token, 1, position)], keep=True, cancellation=self._cancellation)
+            position += 1
+        rest, stopped = stops.push(self._text.flush())
+        rest += "" if stopped else stops.flush()
+        if rest:
+            yield Token(-1, rest)  # text without a token: what was held back
+
+    def _sample(self, logits: _core.Logits) -> tuple[int, float | None, list[TokenLogprob] | None]:
+        if self._n_logprobs is None:
+            return self._sampler.sample(logits), None, None
+        token, logprob, top = self._sampler.sample_logprobs(logits)
+        return token, logprob, [TokenLogprob(*pair) for pair in top]
+
+
+def chat_events(run: Run, prompt: Prompt, parser_mode: str, tools: Sequence[Mapping[str, Any]] | None) -> Iterator[Event]:
+    parser = OutputParser(mode=parser_mode, starts_in_think=prompt.starts_in_think, tools=tools)
+    with contextlib.closing(iter(run)) as tokens:
+        for token in tokens:
+            if token.text:
+                yield from parser.push(token.text)
+    yield from parser.finish(run.reason, run.usage)

@@ -1,0 +1,135 @@
+#include "engine.h"
+#include "host.h"
+#include "model.h"
+
+namespace mm2::python {
+namespace {
+
+using namespace py::literals;
+
+struct Option {
+  const char* name;
+  int32_t mm2_engine_options::*field;
+};
+constexpr Option kOptions[] = {{"max_seqs", &mm2_engine_options::max_seqs},
+                               {"max_tokens_per_step", &mm2_engine_options::max_tokens_per_step},
+                               {"max_outputs_per_step", &mm2_engine_options::max_outputs_per_step},
+                               {"kv_block_size", &mm2_engine_options::kv_block_size},
+                               {"kv_dtype", &mm2_engine_options::kv_dtype},
+                               {"kv_scales", &mm2_engine_options::kv_scales},
+                               {"activations", &mm2_engine_options::activations},
+                               {"prefix_cache", &mm2_engine_options::prefix_cache},
+                               {"n_threads", &mm2_engine_options::n_threads}};
+
+/// Options by the names of the C struct; what has no such name is an error.
+mm2_engine_options options_of(const py::dict& given) {
+  auto options = mm2::make<mm2_engine_options>();
+  for (const auto& [key, value] : given) {
+    const auto name = key.cast<std::string>();
+    bool known = name == "kv_tokens";
+    if (known) options.kv_tokens = integer_of(value, name, INT64_MIN, INT64_MAX);
+    for (const Option& option : kOptions) {
+      if (name != option.name) continue;
+      options.*option.field = int32_of(value, name);
+      known = true;
+    }
+    if (!known) throw py::type_error("engine has no option '" + name + "'");
+  }
+  return options;
+}
+
+std::unique_ptr<Engine> make_engine(const Model& model, const py::dict& given) {
+  mm2_engine_options options = options_of(given);
+  const Host host;
+  options.host = host.get();
+  const mm2_model_info info = model.handle.info();
+  const py::gil_scoped_release released;
+  mm2_engine* made = nullptr;
+  mm2::detail::call(mm2_engine_create, model.handle.get(), &options, &made);
+  return std::make_unique<Engine>(made, info.n_vocab);
+}
+
+py::dict estimate(const Model& model, const py::dict& given) {
+  const mm2_engine_options options = options_of(given);
+  return dict_of(model.handle.estimate(&options));
+}
+
+py::dict info_of(Engine& engine) {
+  const mm2_engine_info i = engine.alone([](mm2::Engine& e) { return e.info(); });
+  return py::dict("max_seqs"_a = i.max_seqs, "max_tokens_per_step"_a = i.max_tokens_per_step,
+                  "max_outputs_per_step"_a = i.max_outputs_per_step, "kv_tokens"_a = i.kv_tokens,
+                  "kv_blocks"_a = i.kv_blocks, "max_positions"_a = i.max_positions,
+                  "kv_block_size"_a = i.kv_block_size, "kv_dtype"_a = i.kv_dtype,
+                  "activations"_a = i.activations, "prefix_cache"_a = i.prefix_cache,
+                  "n_threads"_a = i.n_threads, "isa"_a = i.isa, "n_vocab"_a = i.n_vocab);
+}
+
+py::tuple kv_pool(Engine& engine) {
+  int64_t free = 0, total = 0;
+  int32_t block_size = 0;
+  engine.alone(
+      [&](mm2::Engine& e) { mm2::detail::call(mm2_kv_pool, e.get(), &free, &total, &block_size); });
+  return py::make_tuple(free, total, block_size);
+}
+
+void bind_rows(py::module_& m) {
+  py::class_<Cancellation>(m, "Cancellation")
+      .def(py::init<>())
+      .def("cancel", &Cancellation::cancel)
+      .def_property_readonly("cancelled", &Cancellation::is_cancelled);
+  py::class_<Rows>(m, "Rows")
+      .def(py::init([](int32_t seq, const py::object& tokens, int32_t outputs,
+                       const py::object& position) {
+             const int64_t first =
+                 position.is_none() ? -1 : integer_of(position, "position", 0, INT32_MAX);
+             return Rows{seq, ids_of(tokens), outputs, static_cast<int32_t>(first)};
+           }),
+           "seq"_a, "tokens"_a, "outputs"_a = 1, "position"_a = py::none())
+      .def_readonly("seq", &Rows::seq)
+      .def_readonly("tokens", &Rows::tokens)
+      .def_readonly("outputs", &Rows::outputs)
+      .def_property_readonly("position", [](const Rows& r) -> py::object {
+        return r.position < 0 ? py::none() : py::object(py::int_(r.position));
+      });
+}
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+  bind_rows(m);
+  m.def("_estimate", &estimate);
+  py::class_<Engine>(m, "Engine")
+      .def(py::init(&make_engine), "model"_a, "options"_a = py::dict())
+      .def("_info", &info_of)
+      .def("_memory",
+           [](Engine& e) { return dict_of(e.alone([](mm2::Engine& h) { return h.memory(); })); })
+      .def("_stats",
+           [](Engine& e) { return to_str(e.alone([](mm2::Engine& h) { return h.stats(); })); })
+      .def("_kv_pool", &kv_pool)
+      .def("step", &Engine::step, "rows"_a, py::kw_only(), "keep"_a = false, "partial"_a = false,
+           "cancellation"_a = py::none())
+      .def("interrupt", &Engine::interrupt)
+      .def(
+          "seq_length",
+          [](Engine& e, int32_t seq) {
+            return e.alone([&](mm2::Engine& h) { return h.length(seq); });
+          },
+          "seq"_a)
+      .def(
+          "fork",
+          [](Engine& e, int32_t from, int32_t to, std::optional<int32_t> length) {
+            e.alone([&](mm2::Engine& h) { h.fork(from, to, length ? *length : h.length(from)); });
+          },
+          "from_seq"_a, "to_seq"_a, "length"_a = py::none())
+      .def(
+          "truncate",
+          [](Engine& e, int32_t seq, int32_t length) {
+            e.alone([&](mm2::Engine& h) { h.truncate(seq, length); });
+          },
+          "seq"_a, "length"_a)
+      .def(
+          "free", [](Engine& e, int32_t seq) { e.alone([&](mm2::Engine& h) { h.free(seq); }); },
+          "seq"_a);
+}
+
+}  // namespace mm2::python

@@ -1,0 +1,101 @@
+#include "engine.h"
+
+#include "interrupt.h"
+
+namespace mm2::python {
+
+void Cancellation::cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_.store(true);
+  mm2_engine_interrupt(running_);  // null is fine
+}
+
+bool Cancellation::begin(mm2_engine* engine) {
+  const std::lock_guard lock(mutex_);
+  if (!cancelled_.load()) running_ = engine;
+  return running_ != nullptr;
+}
+
+void Cancellation::end() {
+  const std::lock_guard lock(mutex_);
+  // One that came just too late must not meet the next step, which is somebody else's.
+  if (cancelled_.load()) mm2_engine_clear_interrupt(running_);
+  running_ = nullptr;
+}
+
+struct Engine::Batch {
+  std::vector<mm2_seq_rows> rows;
+  std::vector<int32_t> tokens;
+  int64_t n_outputs = 0;
+};
+
+struct Engine::Outcome {
+  mm2_status status = MM2_CANCELLED;
+  bool signalled = false;  // Ctrl-C came meanwhile
+  mm2_error error = mm2::make<mm2_error>();
+};
+
+void Engine::fill(const py::list& rows, Batch* batch) {
+  for (const py::handle item : rows) {
+    const Rows& row = item.cast<const Rows&>();
+    const auto n_tokens = static_cast<int32_t>(row.tokens.size());
+    const int32_t position = row.position < 0 ? handle_.length(row.seq) : row.position;
+    batch->rows.push_back({row.seq, position, n_tokens, row.outputs});
+    batch->tokens.insert(batch->tokens.end(), row.tokens.begin(), row.tokens.end());
+    if (row.outputs > 0) batch->n_outputs += row.outputs;
+  }
+}
+
+Engine::Outcome Engine::run(const Batch& given, float* logits, size_t n_logits,
+                            mm2_status* row_status, Cancellation* cancellation) {
+  Outcome outcome;
+  auto batch = mm2::make<mm2_batch>();
+  batch.n_seqs = static_cast<int32_t>(given.rows.size());
+  batch.seqs = given.rows.data();
+  batch.n_tokens = static_cast<int32_t>(given.tokens.size());
+  batch.tokens = given.tokens.data();
+  const InterruptScope interrupts(handle_.get());
+  const py::gil_scoped_release released;
+  if (cancellation != nullptr && !cancellation->begin(handle_.get())) {
+    outcome.error.code = MM2_CANCELLED;
+    std::string_view("the step was cancelled before it began").copy(outcome.error.message, 64);
+    return outcome;
+  }
+  outcome.status =
+      mm2_engine_step(handle_.get(), &batch, logits, n_logits, row_status, &outcome.error);
+  if (cancellation != nullptr) cancellation->end();
+  outcome.signalled = interrupts.signalled();
+  if (outcome.signalled) mm2_engine_clear_interrupt(handle_.get());
+  return outcome;
+}
+
+std::unique_ptr<Logits> Engine::step(const py::iterable& rows, bool keep, bool partial,
+                                     Cancellation* cancellation) {
+  const py::list items(rows);  // runs code of the caller, which may want this engine
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) {
+    const py::gil_scoped_release released;
+    lock.lock();
+  }
+  Batch batch;
+  fill(items, &batch);
+  ++*steps_;
+  const auto n_floats = static_cast<size_t>(batch.n_outputs * n_vocab_);
+  std::shared_ptr<LogitsBuffer> buffer = pool_.take(n_floats);
+  for (;;) {
+    std::vector<mm2_status> row_status(partial ? batch.rows.size() : 0);
+    const Outcome outcome = run(batch, buffer->data.get(), n_floats,
+                                partial ? row_status.data() : nullptr, cancellation);
+    if (outcome.status == MM2_OK) {
+      return std::make_unique<Logits>(std::move(buffer), steps_, batch.n_outputs, n_vocab_, keep,
+                                      std::move(row_status));
+    }
+    if (outcome.status != MM2_CANCELLED || !outcome.signalled) throw mm2::Error(outcome.error);
+    // KeyboardInterrupt, or whatever the program's own handler raises. If it raises nothing, the
+    // step is done again: a cancelled one has changed nothing.
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (cancellation != nullptr && cancellation->is_cancelled()) throw mm2::Error(outcome.error);
+  }
+}
+
+}  // namespace mm2::python
