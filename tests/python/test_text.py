@@ -67,7 +67,7 @@ class Templates(unittest.TestCase):
             mm2.ChatTemplate.parse("{% for %}")
 
     def test_a_request_that_does_not_fit_is_a_value_error(self):
-        for wrong in ([{"content": "no role"}], [["no", "mapping"]]):
+        for wrong in ([{"role": "tool", "content": "of no call"}], [["no", "mapping"]]):
             with self.assertRaises((ValueError, TypeError, AttributeError), msg=wrong):
                 tiny().chat_template.render(wrong)
 
