@@ -30,9 +30,9 @@ typedef struct mm2_model_options {
   int32_t device_index;  /* which GPU; 0 for the CPU */
   int32_t isa;           /* MM2_ISA_* */
   int32_t metadata_only; /* 1: configuration and tensor list are read and checked, no weights */
-  int32_t map_weights;   /* MM2_AUTO: where the file's layout suits the kernels; MM2_NO: copy all,
-                            safe when somebody may truncate the files; MM2_YES: fail if the files
-                            cannot be mapped */
+  int32_t map_weights;   /* MM2_AUTO: where the file's layout suits the kernels, and to read what is
+                            packed; MM2_NO: read and copy all, safe when somebody may truncate the
+                            files; MM2_YES: fail if the files cannot be mapped */
   int32_t n_threads;     /* for loading, without an executor; 0 = every usable core */
   int32_t reserved;      /* 0 */
   const char* packed_cache; /* folder for packed weights; NULL = none. The first load writes a file

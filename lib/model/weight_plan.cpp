@@ -9,7 +9,7 @@
 namespace mm2 {
 namespace {
 
-constexpr int64_t kTileRows = 64;  // decoded codes of so many rows stay in a core's own cache
+constexpr int64_t kTileRows = 128;  // decoded codes of so many rows stay in a core's own cache
 
 uint64_t key_of(Role role, int32_t layer, int32_t expert) {
   return static_cast<uint64_t>(role) | static_cast<uint64_t>(layer + 1) << 8 |
@@ -128,6 +128,7 @@ uint64_t piece_read_bytes(const PlannedWeight& w, int64_t first_row, int64_t n_r
 Status plan_weights(const DescribedWeights& described, const TensorSource& source,
                     const kernels::Backend& backend, bool may_map, int32_t layer,
                     const std::vector<WeightSlot>& slots, WeightPlan& plan) {
+  plan.may_map = may_map;
   for (const WeightSlot& slot : slots) {
     const auto weight = described.find(slot.role, layer, slot.expert);
     if (!weight) {

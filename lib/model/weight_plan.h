@@ -55,6 +55,7 @@ struct PlannedWeight {
 
 struct WeightPlan {
   std::vector<PlannedWeight> weights;  // in the order of the model
+  bool may_map = false;                // what is packed is read from the file's pages
   uint64_t owned_bytes = 0;
   uint64_t mapped_bytes = 0;
   uint64_t staging_bytes = 0;  // of one worker

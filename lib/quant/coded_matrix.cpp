@@ -92,6 +92,17 @@ void each_part(const CodedMatrix& m, F&& f) {
   }
 }
 
+// The rows of w where the file is mapped, w then being all of their columns; or null.
+const std::byte* mapped_rows(const TensorSource& source, const TensorInfo& tensor, Window& w) {
+  if (tensor.shape.rank() != 2) return nullptr;
+  const std::byte* data = source.map(tensor);
+  const auto width = static_cast<uintptr_t>(element_bytes(tensor));
+  if (data == nullptr || reinterpret_cast<uintptr_t>(data) % width != 0) return nullptr;
+  w.first_col = 0;
+  w.n_cols = tensor.shape.n_cols();
+  return data + w.first_row * w.n_cols * element_bytes(tensor);
+}
+
 Status read_window(const TensorSource& source, const TensorInfo& tensor, const Window& w,
                    std::byte* to) {
   const int64_t width = element_bytes(tensor);
@@ -230,7 +241,7 @@ uint64_t raw_bytes(const CodedMatrix& m, int64_t n_rows) {
 }
 
 Result<RawParts> read_parts(const CodedMatrix& m, const TensorSource& source, int64_t first_row,
-                            int64_t n_rows, std::byte* memory) {
+                            int64_t n_rows, bool may_map, std::byte* memory) {
   RawParts raw;
   raw.first_row = first_row;
   raw.n_rows = n_rows;
@@ -245,11 +256,15 @@ Result<RawParts> read_parts(const CodedMatrix& m, const TensorSource& source, in
   each_part(m, [&](size_t i) {
     if (!status.ok()) return;
     const TensorInfo& tensor = *m.description.parts[i];
-    const Window w = raw.windows[i] = window_of(m, i, first_row, n_rows);
-    std::byte* data = take(w.n_rows * w.n_cols * element_bytes(tensor));
+    Window& w = raw.windows[i] = window_of(m, i, first_row, n_rows);
+    const std::byte* data = may_map ? mapped_rows(source, tensor, w) : nullptr;
+    if (data == nullptr) {
+      std::byte* read = take(w.n_rows * w.n_cols * element_bytes(tensor));
+      status = read_window(source, tensor, w, read);
+      if (!status.ok()) return;
+      data = read;
+    }
     raw.parts[i] = data;
-    status = read_window(source, tensor, w, data);
-    if (!status.ok()) return;
     switch (scheme.parts[i].kind) {
       case PartKind::group_map: {
         int32_t* order = nullptr;

@@ -45,7 +45,7 @@ struct Window {
 struct RawParts {
   int64_t first_row = 0, n_rows = 0;
   std::array<Window, kMaxParts> windows{};          // as Scheme::parts
-  std::array<const std::byte*, kMaxParts> parts{};  // 64-byte aligned, rows without gaps; or null
+  std::array<const std::byte*, kMaxParts> parts{};  // aligned elements, rows without gaps; or null
   const int32_t* order = nullptr;                   // [n_cols] where the matrix is ordered
   float global_scale = 1;
 };
@@ -56,8 +56,9 @@ uint64_t read_bytes(const CodedMatrix& m, int64_t first_row, int64_t n_rows);
 uint64_t raw_bytes(const CodedMatrix& m, int64_t n_rows);
 
 /// Reads into `memory`, 64-byte aligned, raw_bytes(n_rows) of it, and checks what concerns all
-/// rows: the map of columns to groups, the stored shape, the global scale.
+/// rows: the map of columns to groups, the stored shape, the global scale. Where may_map, parts
+/// that are mapped stay where they are.
 Result<RawParts> read_parts(const CodedMatrix& m, const TensorSource& source, int64_t first_row,
-                            int64_t n_rows, std::byte* memory);
+                            int64_t n_rows, bool may_map, std::byte* memory);
 
 }  // namespace mm2

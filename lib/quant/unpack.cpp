@@ -14,6 +14,11 @@ Bytes load(const void* from) {
   return v;
 }
 
+// The processor fetches ahead by itself within a page only; beyond the end this is harmless.
+void fetch_ahead(const uint8_t* from) {
+  __builtin_prefetch(from + 2048);
+}
+
 void store(Bytes v, uint8_t* to) {
   std::memcpy(to, &v, sizeof v);
 }
@@ -100,12 +105,17 @@ void gptq_square(WordWindow from, int64_t r, int64_t c, int64_t n_cols, uint8_t*
 template <int kBits>
 void gptq_squares(WordWindow from, int64_t n_rows, int64_t n_cols, uint8_t* to) {
   // Rows of words at a time: what is read stays in the first cache, what is written is whole lines.
-  constexpr int64_t kWordRows = 16;
+  constexpr int64_t kWordRows = 32;
   const int64_t n_words = n_cols / (32 / kBits) / 4 * 4;
   const int64_t n_squares = n_rows / 4 * 4;
   for (int64_t r0 = 0; r0 < n_words; r0 += kWordRows) {
     const int64_t end = r0 + kWordRows < n_words ? r0 + kWordRows : n_words;
     for (int64_t c = 0; c < n_squares; c += 4) {
+      // Four squares share lines of memory: each asks for those of a quarter of the next rows.
+      const int64_t next = end + c / 4 % 4 * (kWordRows / 4);
+      for (int64_t r = next; r < next + kWordRows / 4 && r < n_words; ++r) {
+        __builtin_prefetch(from.words + r * from.stride + c);
+      }
       for (int64_t r = r0; r < end; r += 4) gptq_square<kBits>(from, r, c, n_cols, to);
     }
   }
@@ -139,6 +149,10 @@ void awq_square(WordWindow from, int64_t k, int64_t c, int64_t n_cols, uint8_t* 
 
 void unpack_nibbles(const uint8_t* from, int64_t n_bytes, uint8_t* to) {
   int64_t i = 0;
+  for (; i + 64 <= n_bytes; i += 64) {
+    fetch_ahead(from + i);
+    for (int64_t j = i; j < i + 64; j += 16) store_nibbles(load(from + j), to + 2 * j);
+  }
   for (; i + 16 <= n_bytes; i += 16) store_nibbles(load(from + i), to + 2 * i);
   for (; i < n_bytes; ++i) {
     to[2 * i] = from[i] & 15;
@@ -169,7 +183,12 @@ void unpack_gptq(WordWindow from, int bits, int64_t n_rows, int64_t n_cols, uint
 void unpack_awq(WordWindow from, int64_t n_rows, int64_t n_cols, uint8_t* to) {
   const int64_t rows = n_rows / 32 * 32, cols = n_cols / 16 * 16;
   for (int64_t c = 0; c < rows; c += 32) {
-    for (int64_t k = 0; k < cols; k += 16) awq_square(from, k, c, n_cols, to);
+    for (int64_t k = 0; k < cols; k += 16) {
+      for (int64_t r = k + 64; r < k + 80 && r < cols; ++r) {
+        __builtin_prefetch(from.words + r * from.stride + c / 8);
+      }
+      awq_square(from, k, c, n_cols, to);
+    }
   }
   awq_rest(from, 0, rows, cols, n_cols, to);
   awq_rest(from, rows, n_rows, 0, n_cols, to);
@@ -187,8 +206,17 @@ void unpack_signed(const uint8_t* from, int64_t n, uint8_t* to) {
 }
 
 bool has_e4m3_nan(const uint8_t* codes, int64_t n) {
-  unsigned n_nan = 0;
-  for (int64_t i = 0; i < n; ++i) n_nan |= (codes[i] & 0x7Fu) == 0x7Fu ? 1u : 0u;
+  typedef int8_t Flags __attribute__((vector_size(16)));
+  Flags found[4] = {};
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    fetch_ahead(codes + i);
+    for (int64_t j = 0; j < 4; ++j) found[j] |= (load(codes + i + 16 * j) & 0x7F) == 0x7F;
+  }
+  const Flags all = found[0] | found[1] | found[2] | found[3];
+  int n_nan = 0;
+  for (int j = 0; j < 16; ++j) n_nan |= all[j];
+  for (; i < n; ++i) n_nan |= (codes[i] & 0x7F) == 0x7F ? 1 : 0;
   return n_nan != 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "bench/backends.h"
 #include "bench/weights.h"
+#include "kernels/api/numbers.h"
 
 namespace {
 

@@ -28,6 +28,50 @@ Memory scratch_of(const Backend& backend, const ModelShape& s, int32_t n_tokens,
 
 }  // namespace
 
+TEST_CASE("isa: packed weights are the bytes that the generic kernels pack") {
+  Random random(11);
+  const Backend& backend = *tested_backend();
+  for (const int64_t n_in : {48, 64, 128, 200, 520, 1024}) {
+    for (const int64_t n_out : {64, 130, 192}) {
+      for (const NamedFormat& named : all_formats(n_out, n_in)) {
+        const Format& f = named.format;
+        const size_t width = is_plain(f) ? static_cast<size_t>(bytes_of(f.number)) : 1;
+        std::vector<uint8_t> codes(static_cast<size_t>(n_out * n_in) * width + 1);
+        const bool nibbles = f.scheme == kFp4 || (f.scheme == kInteger && f.bits == 4);
+        for (uint8_t& c : codes) c = static_cast<uint8_t>(random.bits() & (nibbles ? 15u : 255u));
+        // Scales that every kind of number holds: powers of two, some twice and a half as large.
+        const bool exponents = f.number == kE8M0;
+        const auto n = static_cast<size_t>(n_out * n_patches(f, n_in));
+        for (const bool all_positive : {true, false}) {
+          std::vector<float> scales(n);
+          for (float& scale : scales) {
+            scale = std::ldexp(1.0f, static_cast<int>(random.bits() % 12) - 6);
+            if (!exponents && random.bits() % 3 == 0) scale *= 1.25f;
+            if (all_positive || exponents) continue;
+            if (random.bits() % 5 == 0) scale = -scale;
+            if (random.bits() % 7 == 0) scale = 0;
+          }
+          std::vector<uint8_t> zeros(n);
+          for (uint8_t& zero : zeros) zero = static_cast<uint8_t>(random.bits() % 16);
+          const std::vector<int32_t> order(static_cast<size_t>(n_in), 3);
+          const int64_t bytes = backend.packed_bytes(&f, n_out, n_in);
+          REQUIRE(bytes == generic_backend()->packed_bytes(&f, n_out, n_in));
+          // Codes at any address, memory that held something else.
+          const MatrixRows rows{
+              f,           n_out, n_in, 0, n_out, codes.data() + 1, scales.data(), zeros.data(),
+              order.data()};
+          const Memory ours(bytes, 0x55), generic(bytes, 0x55);
+          backend.pack(&rows, ours.get());
+          generic_backend()->pack(&rows, generic.get());
+          INFO(named.name << " [" << n_out << ", " << n_in << "]"
+                          << (all_positive ? "" : ", scales of any sign"));
+          CHECK(std::memcmp(ours.get(), generic.get(), ours.size()) == 0);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("isa: attention gives the bits of the generic kernels, whatever the cache holds") {
   for (const ModelShape& s : {odd_shape(), wide_shape()}) {
     const int64_t width = int64_t{s.n_kv_heads} * s.head_dim;

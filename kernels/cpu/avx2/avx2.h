@@ -5,6 +5,7 @@
 
 namespace mm2::kernels::avx2 {
 
+void pack(const MatrixRows*, void* packed);
 void embed(const Executor*, const EmbedArgs<float>*);
 void rms_norm(const Executor*, const RmsNormArgs<float>*);
 void linear(const Executor*, const LinearArgs<float>*);

@@ -21,7 +21,8 @@ int32_t step(const StepPlan* plan) {
 }  // namespace
 
 const Backend* avx2_backend() {
-  static constexpr Backend kBackend = common::cpu_backend("avx2", &kOps, step_scratch_bytes, step);
+  static constexpr Backend kBackend =
+      common::cpu_backend("avx2", avx2::pack, &kOps, step_scratch_bytes, step);
   return &kBackend;
 }
 

@@ -6,6 +6,7 @@
 
 namespace mm2::kernels::avx512 {
 
+void pack(const MatrixRows*, void* packed);
 void embed(const Executor*, const EmbedArgs<float>*);
 void rms_norm(const Executor*, const RmsNormArgs<float>*);
 void linear(const Executor*, const LinearArgs<float>*, bool pairs);

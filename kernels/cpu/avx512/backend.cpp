@@ -38,8 +38,8 @@ int32_t step(const StepPlan* plan) {
 }
 
 template <bool pairs>
-constexpr Backend kBackend = common::cpu_backend(pairs ? "avx512_pairs" : "avx512", &kOps<pairs>,
-                                                 step_scratch_bytes, step<pairs>);
+constexpr Backend kBackend = common::cpu_backend(pairs ? "avx512_pairs" : "avx512", avx512::pack,
+                                                 &kOps<pairs>, step_scratch_bytes, step<pairs>);
 
 }  // namespace
 

@@ -26,12 +26,13 @@ static inline int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int
 }
 
 /// A backend of this layout; `step_scratch_bytes` and `step` are those of default_step.h over `ops`.
-static constexpr Backend cpu_backend(const char* name, const Ops<float>* ops,
+static constexpr Backend cpu_backend(const char* name, void (*pack)(const MatrixRows*, void*),
+                                     const Ops<float>* ops,
                                      int64_t (*step_scratch_bytes)(const ModelShape*, int32_t,
                                                                    int32_t, int32_t),
                                      int32_t (*step)(const StepPlan*)) {
-  return {name,  kF32,           layout::packed_bytes, layout::pack, layout::kBlockRows,
-          false, kv_block_bytes, step_scratch_bytes,   step,         ops};
+  return {name,  kF32,           layout::packed_bytes, pack, layout::kBlockRows,
+          false, kv_block_bytes, step_scratch_bytes,   step, ops};
 }
 
 }  // namespace mm2::kernels::common

@@ -93,25 +93,20 @@ void put_row(const MatrixRows& rows, const Record& record, int64_t r, int64_t i,
   if (f.zeros != 0) to[record.zeros + i] = static_cast<char>(real ? rows.zeros[patch] : 0);
 }
 
-void pack_codes(const MatrixRows& rows, const Blocks& blocks, void* packed) {
+void pack_codes(const MatrixRows& rows, const Blocks& blocks, int64_t row0, int64_t first,
+                char* block) {
   const Format& f = rows.format;
   const Record& record = blocks.record;
-  for (int64_t row0 = 0; row0 < rows.n_rows; row0 += kBlockRows) {
-    char* block = static_cast<char*>(packed) + (rows.first_row + row0) / kBlockRows * blocks.bytes;
-    for (int64_t r = 0; r < blocks.n_records; ++r) {
-      for (int64_t i = 0; i < kBlockRows; ++i) {
-        put_row(rows, record, r, i, row0 + i < rows.n_rows ? row0 + i : -1,
-                block + r * record.bytes);
-      }
-    }
-    if (blocks.table == 0) continue;
-    float* table = reinterpret_cast<float*>(block + blocks.table);
-    memset(table, 0, static_cast<size_t>(blocks.bytes - blocks.table));
-    const float* scales = rows.scales + row0 * n_patches(f, rows.n_in);
-    for (int64_t r = 0; r < blocks.n_records; ++r) {
-      table[r] = scales[r * record.cols / f.patch_cols];
+  for (int64_t r = first; r < blocks.n_records; ++r) {
+    for (int64_t i = 0; i < kBlockRows; ++i) {
+      put_row(rows, record, r, i, row0 + i < rows.n_rows ? row0 + i : -1, block + r * record.bytes);
     }
   }
+  if (blocks.table == 0) return;
+  float* table = reinterpret_cast<float*>(block + blocks.table);
+  memset(table, 0, static_cast<size_t>(blocks.bytes - blocks.table));
+  const float* scales = rows.scales + row0 * n_patches(f, rows.n_in);
+  for (int64_t r = 0; r < blocks.n_records; ++r) table[r] = scales[r * record.cols / f.patch_cols];
 }
 
 }  // namespace
@@ -125,14 +120,26 @@ int64_t packed_bytes(const Format* format, int64_t n_out, int64_t n_in) {
   return n_blocks(n_out) * blocks_of(*format, n_out, n_in).bytes + order;
 }
 
+void pack_block(const MatrixRows& rows, const Blocks& blocks, int64_t row0, int64_t first,
+                char* block) {
+  if (is_plain(rows.format)) return pack_plain(rows, blocks, row0, first, block);
+  pack_codes(rows, blocks, row0, first, block);
+}
+
+void pack_order(const MatrixRows& rows, const Blocks& blocks, void* packed) {
+  if (rows.format.ordered == 0 || rows.first_row != 0) return;
+  char* order = static_cast<char*>(packed) + n_blocks(rows.n_out) * blocks.bytes;
+  memset(order, 0, static_cast<size_t>(round_up(rows.n_in * 4, 64)));
+  memcpy(order, rows.order, static_cast<size_t>(rows.n_in) * 4);
+}
+
 void pack(const MatrixRows* rows, void* packed) {
   const Blocks blocks = blocks_of(rows->format, rows->n_out, rows->n_in);
-  if (is_plain(rows->format)) return pack_plain(*rows, blocks, packed);
-  pack_codes(*rows, blocks, packed);
-  if (rows->format.ordered == 0 || rows->first_row != 0) return;
-  char* order = static_cast<char*>(packed) + n_blocks(rows->n_out) * blocks.bytes;
-  memset(order, 0, static_cast<size_t>(round_up(rows->n_in * 4, 64)));
-  memcpy(order, rows->order, static_cast<size_t>(rows->n_in) * 4);
+  for (int64_t row = 0; row < rows->n_rows; row += kBlockRows) {
+    char* block = static_cast<char*>(packed) + (rows->first_row + row) / kBlockRows * blocks.bytes;
+    pack_block(*rows, blocks, row, 0, block);
+  }
+  pack_order(*rows, blocks, packed);
 }
 
 }  // namespace mm2::kernels::layout

@@ -20,25 +20,23 @@ void pack_floats(const char* from, int64_t n, int64_t n_valid, int64_t i, char* 
 
 }  // namespace
 
-void pack_plain(const MatrixRows& rows, const Blocks& blocks, void* packed) {
+void pack_plain(const MatrixRows& rows, const Blocks& blocks, int64_t row0, int64_t first,
+                char* block) {
   constexpr int64_t kPiece = 32;  // K at a time: a cache line or two of each of the 64 rows
   const int32_t number = rows.format.number;
   const int64_t size = bytes_of(number);
-  for (int64_t row0 = 0; row0 < rows.n_rows; row0 += kBlockRows) {
-    char* block = static_cast<char*>(packed) + (rows.first_row + row0) / kBlockRows * blocks.bytes;
-    const int64_t n_rows = rows.n_rows - row0 < kBlockRows ? rows.n_rows - row0 : kBlockRows;
-    if (n_rows < kBlockRows) memset(block, 0, static_cast<size_t>(blocks.bytes));
-    const char* codes = static_cast<const char*>(rows.codes) + row0 * rows.n_in * size;
-    for (int64_t k0 = 0; k0 < rows.n_in; k0 += kPiece) {
-      const int64_t n_valid = rows.n_in - k0 < kPiece ? rows.n_in - k0 : kPiece;
-      const int64_t n = round_up(n_valid, 2);
-      for (int64_t i = 0; i < n_rows; ++i) {
-        const char* from = codes + (i * rows.n_in + k0) * size;
-        if (number == kF32) {
-          pack_floats(from, n, n_valid, i, block, k0);
-        } else {
-          pack_pairs(from, n, n_valid, i, block, k0);
-        }
+  const int64_t n_rows = rows.n_rows - row0 < kBlockRows ? rows.n_rows - row0 : kBlockRows;
+  if (n_rows < kBlockRows) memset(block, 0, static_cast<size_t>(blocks.bytes));
+  const char* codes = static_cast<const char*>(rows.codes) + row0 * rows.n_in * size;
+  for (int64_t k0 = first * blocks.record.cols; k0 < rows.n_in; k0 += kPiece) {
+    const int64_t n_valid = rows.n_in - k0 < kPiece ? rows.n_in - k0 : kPiece;
+    const int64_t n = round_up(n_valid, 2);
+    for (int64_t i = 0; i < n_rows; ++i) {
+      const char* from = codes + (i * rows.n_in + k0) * size;
+      if (number == kF32) {
+        pack_floats(from, n, n_valid, i, block, k0);
+      } else {
+        pack_pairs(from, n, n_valid, i, block, k0);
       }
     }
   }

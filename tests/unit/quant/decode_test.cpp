@@ -244,7 +244,7 @@ TEST_CASE("decode: a piece that is read at once may be decoded in tiles") {
   CHECK(read_bytes(*m, 64, 128) == 128 * 256 / 2 + 2 * 128 * 2 + 2 * 16 * 4);
   auto raw_memory = Buffer::make(default_allocator(), raw_bytes(*m, 128));
   auto staged = Buffer::make(default_allocator(), staged_bytes(*m, 64));
-  const auto raw = read_parts(*m, source, 64, 128, raw_memory->data());
+  const auto raw = read_parts(*m, source, 64, 128, false, raw_memory->data());
   REQUIRE(raw.ok());
   DecodeNotes notes;
   for (const int64_t first : {64, 128}) {
@@ -256,6 +256,42 @@ TEST_CASE("decode: a piece that is read at once may be decoded in tiles") {
     for (int64_t i = 0; i < 64 * 256; ++i) REQUIRE(codes[i] == t.code(first + i / 256, i % 256));
   }
   CHECK(notes.n_other_zeros == 0);
+}
+
+TEST_CASE("decode: mapped files give what reading gives, aligned or not") {
+  Truth t(192, 256, 128, 4);
+  struct Case {
+    Memory source;
+    QuantConfig config;
+  };
+  std::vector<Case> cases;
+  cases.push_back({of(gptq(t, 1, false)), said(method("gptq", 128, "gptq"), false)});
+  cases.push_back({of(awq(t)), said(method("awq", 128, "awq"), false)});
+  cases.push_back({of(ct_packed(t, true, false)), said(method("compressed-tensors"), false)});
+  for (const Case& c : cases) {
+    for (const int64_t from : {-1, 0, 64, 8, 4, 3}) {
+      Memory source = c.source;
+      source.mapped_from = from;
+      const auto description = describe_weight(place_of(192, 256), source, c.config);
+      REQUIRE(description.ok());
+      const auto m = coded_matrix(place_of(192, 256), *description, source);
+      REQUIRE(m.ok());
+      auto raw_memory = Buffer::make(default_allocator(), raw_bytes(*m, 128));
+      auto staged = Buffer::make(default_allocator(), staged_bytes(*m, 64));
+      const auto raw = read_parts(*m, source, 64, 128, true, raw_memory->data());
+      REQUIRE(raw.ok());
+      // Words that lie as words should are used where they are.
+      const std::byte* begin = raw_memory->data();
+      const bool stays = raw->parts[0] < begin || raw->parts[0] >= begin + raw_memory->size();
+      CHECK(stays == (from >= 0 && from % 4 == 0));
+      DecodeNotes notes;
+      kernels::MatrixRows rows;
+      REQUIRE(decode(*m, source, *raw, 128, 64, staged->data(), rows, notes).ok());
+      const auto* codes = static_cast<const uint8_t*>(rows.codes);
+      for (int64_t i = 0; i < 64 * 256; ++i) REQUIRE(codes[i] == t.code(128 + i / 256, i % 256));
+      for (int64_t i = 0; i < 64 * 2; ++i) REQUIRE(rows.zeros[i] == t.zero(128 + i / 2, i % 2));
+    }
+  }
 }
 
 TEST_CASE("decode: the format tells kernels all there is to know") {
@@ -270,7 +306,7 @@ TEST_CASE("decode: the format tells kernels all there is to know") {
   CHECK((f.scheme == kernels::kInteger && f.number == kernels::kF16 && f.bits == 4));
   CHECK((f.zeros == 1 && f.ordered == 1 && f.patch_rows == 1 && f.patch_cols == 64));
   auto memory = Buffer::make(default_allocator(), raw_bytes(*m, 64));
-  const auto raw = read_parts(*m, source, 0, 64, memory->data());
+  const auto raw = read_parts(*m, source, 0, 64, false, memory->data());
   REQUIRE(raw.ok());
   for (int64_t i = 0; i < 256; ++i) {
     CHECK(t.group_of[static_cast<size_t>(raw->order[i])] == i / 64);

@@ -49,10 +49,19 @@ class Memory final : public TensorSource {
     std::memcpy(to, data.data() + from, n);
     return {};
   }
-  const std::byte* map(const TensorInfo&) const override { return nullptr; }
+  const std::byte* map(const TensorInfo& tensor) const override {
+    if (mapped_from < 0) return nullptr;
+    const std::string& data = data_.at(tensor.name);
+    std::string& file = files_[tensor.name];
+    if (file.empty()) file = std::string(static_cast<size_t>(mapped_from), '?') + data;
+    return reinterpret_cast<const std::byte*>(file.data() + mapped_from);
+  }
   std::string_view file_of(const TensorInfo&) const override { return "memory"; }
 
+  int64_t mapped_from = -1;  // where each tensor begins in its file, -1: none can be mapped
+
  private:
+  mutable std::map<std::string, std::string> files_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::string> data_;
 };

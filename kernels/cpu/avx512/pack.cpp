@@ -1,0 +1,117 @@
+#include "kernels/cpu/common/pack.h"
+
+#include <immintrin.h>
+
+#include "kernels/cpu/avx512/avx512.h"
+
+namespace mm2::kernels::avx512 {
+namespace {
+
+using layout::Codes;
+
+// 128 codes of 4 bits, a byte each, as 16 dwords of nibbles. Lane l holds dwords 2 l, 2 l + 1, and
+// 2 l + 8, 2 l + 9: kNibbleSteps.
+__m512i nibbles(const uint8_t* from) {
+  const __m512i even_odd =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
+  const __m512i weights = _mm512_set1_epi16(16 << 8 | 1);  // low nibble, high nibble
+  const __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(from), even_odd);
+  const __m512i b = _mm512_shuffle_epi8(_mm512_loadu_si512(from + 64), even_odd);
+  return _mm512_packus_epi16(_mm512_maddubs_epi16(a, weights), _mm512_maddubs_epi16(b, weights));
+}
+
+constexpr int kNibbleSteps[16] = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
+constexpr int kPlainSteps[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// The sign of each nibble one bit below its size, in words.
+__m512i ring(__m512i v) {
+  const __m512i signs = _mm512_and_si512(v, _mm512_set1_epi16(static_cast<int16_t>(0x8888)));
+  const __m512i sizes = _mm512_and_si512(v, _mm512_set1_epi16(0x7777));
+  return _mm512_or_si512(sizes, _mm512_shldi_epi16(signs, signs, 12));
+}
+
+// Dword j of v[i] becomes dword i of v[j].
+void transpose(__m512i v[16]) {
+  __m512i a[16];
+  for (int i = 0; i < 16; i += 4) {
+    const __m512i low01 = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    const __m512i high01 = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    const __m512i low23 = _mm512_unpacklo_epi32(v[i + 2], v[i + 3]);
+    const __m512i high23 = _mm512_unpackhi_epi32(v[i + 2], v[i + 3]);
+    a[i] = _mm512_unpacklo_epi64(low01, low23);
+    a[i + 1] = _mm512_unpackhi_epi64(low01, low23);
+    a[i + 2] = _mm512_unpacklo_epi64(high01, high23);
+    a[i + 3] = _mm512_unpackhi_epi64(high01, high23);
+  }
+  // a[i + j]: column j of each lane, rows i .. i + 3
+  for (int j = 0; j < 4; ++j) {
+    const __m512i even_top = _mm512_shuffle_i32x4(a[j], a[4 + j], 0x88);
+    const __m512i odd_top = _mm512_shuffle_i32x4(a[j], a[4 + j], 0xDD);
+    const __m512i even_bottom = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0x88);
+    const __m512i odd_bottom = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0xDD);
+    v[j] = _mm512_shuffle_i32x4(even_top, even_bottom, 0x88);
+    v[4 + j] = _mm512_shuffle_i32x4(odd_top, odd_bottom, 0x88);
+    v[8 + j] = _mm512_shuffle_i32x4(even_top, even_bottom, 0xDD);
+    v[12 + j] = _mm512_shuffle_i32x4(odd_top, odd_bottom, 0xDD);
+  }
+}
+
+struct Squares {
+  static constexpr int64_t kRows = 16, kSteps = 16;
+
+  template <Codes codes>
+  static void square_of(const uint8_t* from, int64_t stride, char* const* to, int64_t lane) {
+    constexpr bool of_nibbles = codes == layout::kNibbles || codes == layout::kRing;
+    constexpr const int* steps = of_nibbles ? kNibbleSteps : kPlainSteps;
+    __m512i v[16];
+    for (int i = 0; i < 16; ++i) {
+      v[i] = of_nibbles ? nibbles(from + i * stride) : _mm512_loadu_si512(from + i * stride);
+      if (codes == layout::kRing) v[i] = ring(v[i]);
+    }
+    transpose(v);
+    // Four rows of four bytes: first the low words of all, then the high ones.
+    const __m512i halves =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    for (int s = 0; s < 16; ++s) {
+      if (codes == layout::kBytes) v[s] = _mm512_shuffle_epi8(v[s], halves);
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(to[steps[s]] + 4 * lane), v[s]);
+    }
+  }
+
+  static void square(Codes codes, const uint8_t* from, int64_t stride, char* const* to,
+                     int64_t lane) {
+    if (codes == layout::kNumbers) square_of<layout::kNumbers>(from, stride, to, lane);
+    if (codes == layout::kBytes) square_of<layout::kBytes>(from, stride, to, lane);
+    if (codes == layout::kNibbles) square_of<layout::kNibbles>(from, stride, to, lane);
+    if (codes == layout::kRing) square_of<layout::kRing>(from, stride, to, lane);
+  }
+
+  static void scales(int32_t number, const float* from, int32_t stride, char* to) {
+    const __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i at = _mm512_mullo_epi32(each, _mm512_set1_epi32(stride));
+    const __m512i bits = _mm512_i32gather_epi32(at, from, 4);
+    auto* words = reinterpret_cast<__m256i*>(to);
+    auto* bytes = reinterpret_cast<__m128i*>(to);
+    if (number == kF32) _mm512_storeu_si512(to, bits);
+    if (number == kBF16)
+      _mm256_storeu_si256(words, _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
+    if (number == kF16) _mm256_storeu_si256(words, _mm512_cvtps_ph(_mm512_castsi512_ps(bits), 0));
+    if (number == kE8M0) _mm_storeu_si128(bytes, _mm512_cvtepi32_epi8(_mm512_srli_epi32(bits, 23)));
+    if (number == common::kRingScale) {
+      // E << 3 | m, the float's exponent counted down from 8 (135)
+      const __m512i down = _mm512_sub_epi32(_mm512_set1_epi32(135), _mm512_srli_epi32(bits, 23));
+      const __m512i m = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(7));
+      const __m512i code = _mm512_or_si512(_mm512_slli_epi32(down, 3), m);
+      _mm_storeu_si128(bytes, _mm512_cvtepi32_epi8(code));
+    }
+  }
+};
+
+}  // namespace
+
+void pack(const MatrixRows* rows, void* packed) {
+  common::pack<Squares>(rows, packed);
+  _mm_sfence();  // the streamed lines come before whatever tells others that they are there
+}
+
+}  // namespace mm2::kernels::avx512
