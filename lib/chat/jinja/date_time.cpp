@@ -93,7 +93,7 @@ Val Run::strftime(const std::string& format) {
         two(t.day);
         break;
       case 'e':
-        absl::StrAppendFormat(&out, plain ? "%d" : "%2d", t.day);
+        absl::StrAppendFormat(&out, "%*d", plain ? 1 : 2, t.day);
         break;
       case 'H':
         two(t.hour);
@@ -127,7 +127,7 @@ Val Run::strftime(const std::string& format) {
         out += std::string_view(kMonths[t.month - 1]).substr(0, 3);
         break;
       case 'j':
-        absl::StrAppendFormat(&out, plain ? "%d" : "%03d", day_of_year);
+        absl::StrAppendFormat(&out, "%0*d", plain ? 1 : 3, day_of_year);
         break;
       case 'w':
         out += mm2::join(weekday);

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "chat/jinja/case.h"
 #include "chat/jinja/run.h"
 #include "chat/jinja/strings.h"
 

@@ -363,7 +363,7 @@ Val filter_wordcount(Run& run, const Val& v, Args&) {
   bool inside = false;
   for (size_t at = 0; at < t.text().size();) {
     const char32_t c = next_code_point(t.text(), at);
-    const bool word = c == '_' || is_letter(c) || is_digit(c);
+    const bool word = c == '_' || is_any(c, kAlnum);
     n += word && !inside;
     inside = word;
   }

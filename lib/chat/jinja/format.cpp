@@ -1,12 +1,15 @@
 // '%s' % x and '{}'.format(x).
 // GCC 12 sees overlaps in assignments of one-character literals that are not there (its bug 105651).
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wrestrict"
+#endif
 
 #include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_format.h"
 #include "base/join.h"
+#include "chat/jinja/case.h"
 #include "chat/jinja/run.h"
 #include "chat/jinja/strings.h"
 

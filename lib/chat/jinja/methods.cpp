@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_format.h"
 #include "base/join.h"
+#include "chat/jinja/case.h"
 #include "chat/jinja/run.h"
 #include "chat/jinja/strings.h"
-#include "text/unicode/tables.h"
 
 namespace mm2::chat::jinja {
 namespace {
@@ -78,10 +78,6 @@ bool all_of(std::string_view text, F f) {
     if (!f(next_code_point(text, at))) return false;
   }
   return true;
-}
-
-bool is_number_like(char32_t c) {
-  return c < 0x110000 && (unicode::flags(c) & unicode::kNumber) != 0;
 }
 
 }  // namespace
@@ -317,40 +313,21 @@ Val Run::string_method(const Method& method, Args& args) {
   if (!bind(name.c_str(), args, {}, &b) || !affords(3)) return Val();
   if (name == "upper") return str(upper(text));
   if (name == "lower") return str(lower(text));
-  if (name == "casefold") return str(lower(replace(text, "\xC3\x9F", "ss", -1)));
+  if (name == "casefold") return str(casefold(text));
   if (name == "capitalize") return str(capitalize(text));
   if (name == "title") return str(title(text));
   if (name == "swapcase") return str(swapcase(text));
   if (name == "isspace") return Val::of(all_of(text, is_python_space));
-  if (name == "isalpha") return Val::of(all_of(text, is_letter));
-  if (name == "isalnum")
-    return Val::of(all_of(text, [](char32_t c) { return is_letter(c) || is_number_like(c); }));
-  if (name == "isnumeric") return Val::of(all_of(text, is_number_like));
-  if (name == "isdigit" || name == "isdecimal") {
-    const bool decimal = name == "isdecimal";
-    return Val::of(all_of(text, [&](char32_t c) {
-      return is_digit(c) || (c >= 0x660 && c <= 0x669) || (c >= 0x6F0 && c <= 0x6F9) ||
-             (c >= 0x966 && c <= 0x96F) || (c >= 0xFF10 && c <= 0xFF19) ||
-             (!decimal && (c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
-                           (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089)));
-    }));
-  }
+  if (name == "isalpha") return Val::of(are_all(text, kAlpha));
+  if (name == "isalnum") return Val::of(are_all(text, kAlnum));
+  if (name == "isnumeric") return Val::of(are_all(text, kNumeric));
+  if (name == "isdigit") return Val::of(are_all(text, kDigit));
+  if (name == "isdecimal") return Val::of(are_all(text, kDecimal));
   if (name == "isascii") return Val::of(length_of(text) == text.size());
-  if (name == "islower" || name == "isupper") {
-    bool cased = false;
-    for (size_t at = 0; at < text.size();) cased = is_cased(next_code_point(text, at)) || cased;
-    return Val::of(cased && text == (name == "islower" ? lower(text) : upper(text)));
-  }
-  if (name == "istitle") {
-    bool cased = false;
-    for (size_t at = 0; at < text.size();) cased = is_cased(next_code_point(text, at)) || cased;
-    return Val::of(cased && text == title(text));
-  }
-  if (name == "isidentifier") {
-    return Val::of(!is_digit(static_cast<unsigned char>(text[0])) && all_of(text, [](char32_t c) {
-      return c == '_' || is_letter(c) || is_digit(c);
-    }));
-  }
+  if (name == "islower") return Val::of(is_lower(text));
+  if (name == "isupper") return Val::of(is_upper(text));
+  if (name == "istitle") return Val::of(is_title(text));
+  if (name == "isidentifier") return Val::of(is_identifier(text));
   return fail("NotImplementedError", mm2::join("str.", name, "() is not part of this interpreter"));
 }
 

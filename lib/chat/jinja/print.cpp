@@ -1,6 +1,8 @@
 // str(), repr() and tojson.
 // GCC 12 sees overlaps in assignments of one-character literals that are not there (its bug 105651).
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wrestrict"
+#endif
 
 #include <algorithm>
 #include <cmath>

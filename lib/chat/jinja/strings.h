@@ -1,4 +1,4 @@
-// Python's view of UTF-8 text: code points, white space, case.
+// Python's view of UTF-8 text: code points, white space, lines.
 #pragma once
 
 #include <cstddef>
@@ -24,18 +24,6 @@ std::string_view strip_right(std::string_view text);
 /// `chars` are the code points to take off.
 std::string_view strip_left(std::string_view text, std::string_view chars);
 std::string_view strip_right(std::string_view text, std::string_view chars);
-
-/// Simple case mapping of Latin, Greek and Cyrillic; other scripts stay as they are.
-char32_t to_upper(char32_t c);
-char32_t to_lower(char32_t c);
-bool is_letter(char32_t c);
-bool is_digit(char32_t c);
-bool is_cased(char32_t c);
-std::string upper(std::string_view text);
-std::string lower(std::string_view text);
-std::string capitalize(std::string_view text);
-std::string title(std::string_view text);
-std::string swapcase(std::string_view text);
 
 /// Where a line ends, as str.splitlines sees it, and where the next begins.
 struct LineEnd {

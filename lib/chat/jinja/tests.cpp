@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/join.h"
+#include "chat/jinja/case.h"
 #include "chat/jinja/run.h"
 #include "chat/jinja/strings.h"
 
@@ -90,10 +91,7 @@ bool Run::call_test(const std::string& name, const Val& v, Args& args) {
     return kind == Kind::string && (name == "filter" ? is_filter(v.text()) : is_test(v.text()));
   }
   if (name == "lower" || name == "upper") {
-    const std::string text = to_str(v);
-    bool cased = false;
-    for (size_t at = 0; at < text.size();) cased = is_cased(next_code_point(text, at)) || cased;
-    return cased && text == (name == "lower" ? lower(text) : upper(text));
+    return name == "lower" ? is_lower(to_str(v)) : is_upper(to_str(v));
   }
   (void)whole;
   return false;

@@ -2,67 +2,20 @@
 // memory and the stack that they are allowed. Counts every byte that is allocated.
 #include <pthread.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
-#include <new>
 
 #include <catch2/catch.hpp>
 
 #include "chat/chat_template.h"
 #include "chat/document.h"
 #include "chat/jinja/template.h"
+#include "support/counted_memory.h"
 #include "unit/chat/hostile_templates.h"
-
-namespace {
-
-std::atomic<size_t> held{0}, most{0};
-
-// The size stands in front of what is handed out.
-constexpr size_t kHeader = 16;
-
-void* take(size_t n) {
-  auto* const p = static_cast<char*>(std::malloc(n + kHeader));
-  if (p == nullptr) throw std::bad_alloc();
-  std::memcpy(p, &n, sizeof n);
-  const size_t now = held += n;
-  if (now > most) most = now;
-  return p + kHeader;
-}
-
-void give_back(void* p) {
-  if (p == nullptr) return;
-  char* const begin = static_cast<char*>(p) - kHeader;
-  size_t n;
-  std::memcpy(&n, begin, sizeof n);
-  held -= n;
-  std::free(begin);
-}
-
-}  // namespace
-
-void* operator new(size_t n) {
-  return take(n);
-}
-void* operator new[](size_t n) {
-  return take(n);
-}
-void operator delete(void* p) noexcept {
-  give_back(p);
-}
-void operator delete[](void* p) noexcept {
-  give_back(p);
-}
-void operator delete(void* p, size_t) noexcept {
-  give_back(p);
-}
-void operator delete[](void* p, size_t) noexcept {
-  give_back(p);
-}
 
 using namespace mm2;
 using namespace mm2::chat;
+using counted_memory::held;
+using counted_memory::most;
 
 namespace {
 

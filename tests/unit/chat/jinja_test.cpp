@@ -99,30 +99,8 @@ std::string difference(const Value& expected, const Result<std::string>& got) {
 
 // `should` cases that differ, each with the reason.
 const std::map<std::string, std::string> kKnownDifferences = {
-    {"fuzz-case-001", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-002", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-003", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-004", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-006", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-007", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-008", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-009", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-011", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-012", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-013", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-014", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-015", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-017", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-018", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-019", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-020", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-021", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-022", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-023", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-024", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"fuzz-case-025", "case mapping beyond Latin, Greek, Cyrillic"},
-    {"sandbox-039", "bytes are not part of this interpreter"},
-    {"strmeth-040", "bytes are not part of this interpreter"},
+    {"sandbox-039", "int.to_bytes() gives bytes, which are not part of this interpreter"},
+    {"strmeth-040", "str.encode() gives bytes, which are not part of this interpreter"},
 };
 
 }  // namespace
