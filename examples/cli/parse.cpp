@@ -1,7 +1,5 @@
 // mm2 parse: a model's output to reasoning, content and tool calls.
-#include <algorithm>
 #include <cstdio>
-#include <initializer_list>
 
 #include "json_io.h"
 #include "output_parser.h"
@@ -16,18 +14,10 @@ struct ParseOptions {
   std::string tools_file, mode = "minimax_m2";
 };
 
-/// The names of vLLM and of SGLang.
 int32_t mode_of(const std::string& name) {
-  const auto is = [&name](std::initializer_list<const char*> names) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  if (is({"minimax_m2", "minimax-m2", "minimax"})) return MM2_PARSER_MINIMAX_M2;
-  if (is({"minimax_m2_append_think", "minimax-append-think", "minimax_append_think"}))
-    return MM2_PARSER_MINIMAX_M2_APPEND_THINK;
-  if (is({"minimax_m2_optthink", "minimax-m2-optthink"})) return MM2_PARSER_MINIMAX_M2_OPTTHINK;
-  throw Failure(
-      kInvalidInput, "reading mode",
-      "'" + name + "' is none of minimax_m2, minimax_m2_append_think, minimax_m2_optthink");
+  int32_t mode = MM2_PARSER_MINIMAX_M2;
+  call("reading mode", mm2_parser_mode, name.c_str(), &mode);
+  return mode;
 }
 
 Json output_json(const ParsedOutput& output) {

@@ -378,8 +378,18 @@ class Parser {
   }
   mm2_parser* get() const noexcept { return handle_.get(); }
 
+  /// MM2_PARSER_* by the name that servers use.
+  static int32_t mode(const std::string& name) {
+    int32_t mode = 0;
+    detail::call(mm2_parser_mode, name.c_str(), &mode);
+    return mode;
+  }
+
   void push(std::string_view bytes) {
     detail::call(mm2_parser_push, get(), bytes.data(), bytes.size());
+  }
+  void push(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
+    detail::call(mm2_parser_push_ids, get(), tokenizer.get(), ids.data(), ids.size());
   }
   void finish() { detail::call(mm2_parser_finish, get()); }
   /// Empty when there is none now. The event's data lives until the parser is next called.

@@ -4,7 +4,7 @@
 #ifndef MM2_PARSER_H
 #define MM2_PARSER_H
 
-#include "status.h"
+#include "tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,6 +47,11 @@ typedef struct mm2_event {
 MM2_API mm2_status mm2_parser_options_init(mm2_parser_options* options, size_t size);
 MM2_API mm2_status mm2_event_init(mm2_event* event, size_t size);
 
+/* *mode becomes the MM2_PARSER_* that servers know under this name: "minimax_m2", "minimax-m2" or
+ * "minimax"; "minimax_m2_append_think" or "minimax-append-think"; "minimax_m2_optthink". Errors:
+ * INVALID_ARGUMENT for any other. */
+MM2_API mm2_status mm2_parser_mode(const char* name, int32_t* mode, mm2_error* err);
+
 /* options: NULL = all defaults. Owned by the caller. Errors: INVALID_ARGUMENT; FORMAT for
  * tools_json that is not a JSON array (a malformed schema inside is no error: its values stay
  * strings); OUT_OF_MEMORY. */
@@ -56,6 +61,12 @@ MM2_API mm2_status mm2_parser_create(const mm2_parser_options* options, mm2_pars
 /* Appends output of the model: any bytes, cut anywhere. After finish: INVALID_ARGUMENT. */
 MM2_API mm2_status mm2_parser_push(mm2_parser* parser, const char* bytes, size_t length,
                                    mm2_error* err);
+
+/* The same from token ids: their bytes, added tokens included, as mm2_tokenizer_decode gives them
+ * for all ids together; a character that is not complete waits for the next ids. `ids` may be NULL
+ * when n_ids is 0. Errors: INVALID_ARGUMENT, also for an id that has no name: nothing was taken. */
+MM2_API mm2_status mm2_parser_push_ids(mm2_parser* parser, const mm2_tokenizer* tokenizer,
+                                       const int32_t* ids, size_t n_ids, mm2_error* err);
 
 /* The output ends here: releases what was held back. A second call: INVALID_ARGUMENT. */
 MM2_API mm2_status mm2_parser_finish(mm2_parser* parser, mm2_error* err);

@@ -1,11 +1,13 @@
 #include "mm2/parser.h"
 
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/structs.h"
+#include "capi/tokenizer.h"
 #include "chat/parser.h"
 
 struct mm2_parser {
@@ -21,6 +23,16 @@ mm2_status mm2_parser_options_init(mm2_parser_options* options, size_t size) {
 
 mm2_status mm2_event_init(mm2_event* event, size_t size) {
   return init_struct(event, size);
+}
+
+mm2_status mm2_parser_mode(const char* name, int32_t* mode, mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(name, "name"));
+    MM2_RETURN_IF_ERROR(need(mode, "mode"));
+    MM2_ASSIGN_OR_RETURN(const mm2::chat::ParserMode known, mm2::chat::parser_mode(name));
+    *mode = static_cast<int32_t>(known);
+    return {};
+  });
 }
 
 mm2_status mm2_parser_create(const mm2_parser_options* options, mm2_parser** out, mm2_error* err) {
@@ -47,6 +59,16 @@ mm2_status mm2_parser_push(mm2_parser* parser, const char* bytes, size_t length,
     MM2_RETURN_IF_ERROR(need(parser, "parser"));
     MM2_ASSIGN_OR_RETURN(const std::string_view text, need_text(bytes, length, "bytes"));
     return parser->parser->push(text);
+  });
+}
+
+mm2_status mm2_parser_push_ids(mm2_parser* parser, const mm2_tokenizer* tokenizer,
+                               const int32_t* ids, size_t n_ids, mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(parser, "parser"));
+    MM2_RETURN_IF_ERROR(need(tokenizer, "tokenizer"));
+    if (n_ids != 0) MM2_RETURN_IF_ERROR(need(ids, "ids"));
+    return parser->parser->push_ids(tokenizer->tokenizer, std::span(ids, n_ids));
   });
 }
 

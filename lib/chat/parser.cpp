@@ -9,6 +9,28 @@ constexpr std::string_view kThinkOpen = "<think>";
 
 }  // namespace
 
+Result<ParserMode> parser_mode(std::string_view name) {
+  struct Name {
+    std::string_view name;
+    ParserMode mode;
+  };
+  static constexpr Name kNames[] = {
+      {"minimax_m2", ParserMode::minimax_m2},
+      {"minimax-m2", ParserMode::minimax_m2},
+      {"minimax", ParserMode::minimax_m2},
+      {"minimax_m2_append_think", ParserMode::append_think},
+      {"minimax-append-think", ParserMode::append_think},
+      {"minimax_append_think", ParserMode::append_think},
+      {"minimax_m2_optthink", ParserMode::optthink},
+      {"minimax-m2-optthink", ParserMode::optthink},
+  };
+  for (const Name& known : kNames) {
+    if (known.name == name) return known.mode;
+  }
+  return error(Code::invalid_argument, "parser mode '", std::string(name.substr(0, 64)),
+               "' is none of minimax_m2, minimax_m2_append_think, minimax_m2_optthink");
+}
+
 Result<std::unique_ptr<Parser>> Parser::create(const ParserOptions& options) {
   const auto mode = static_cast<int32_t>(options.mode);
   if (mode < 0 || mode > 2) {
@@ -29,6 +51,7 @@ Parser::Parser(const ParserOptions& options, std::shared_ptr<const ToolSchemas> 
 
 void Parser::reset() {
   finished_ = incomplete_ = probing_ = false;
+  detokenizer_.reset();
   buffer_.clear();
   begin_ = scan_ = 0;
   probe_ = Probe();
@@ -51,7 +74,39 @@ void Parser::begin() {
 Status Parser::push(std::string_view bytes) {
   if (finished_) return error(Code::invalid_argument, "parser: push after finish, reset it first");
   events_.collect();
-  if (place_ == Place::done) return {};
+  flush_ids();
+  append(bytes);
+  return {};
+}
+
+Status Parser::push_ids(const std::shared_ptr<const Tokenizer>& tokenizer,
+                        std::span<const int32_t> ids) {
+  if (finished_) return error(Code::invalid_argument, "parser: push after finish, reset it first");
+  for (const int32_t id : ids) {
+    if (!tokenizer->has(id))
+      return error(Code::invalid_argument, "parser: id ", id, " has no token");
+  }
+  events_.collect();
+  if (tokenizer != tokenizer_) flush_ids();
+  if (!detokenizer_) detokenizer_.emplace(tokenizer, /*skip_special=*/false);
+  tokenizer_ = tokenizer;
+  std::string text;
+  for (const int32_t id : ids) MM2_RETURN_IF_ERROR(detokenizer_->push(id, &text));
+  append(text);
+  return {};
+}
+
+// The beginning of a character that no id will complete.
+void Parser::flush_ids() {
+  if (!detokenizer_) return;
+  std::string text;
+  detokenizer_->flush(&text);
+  detokenizer_.reset();
+  append(text);
+}
+
+void Parser::append(std::string_view bytes) {
+  if (place_ == Place::done || bytes.empty()) return;
   buffer_ += bytes;
   run(/*at_end=*/false);
   if (begin_ == buffer_.size() || (begin_ > 4096 && begin_ > buffer_.size() / 2)) {
@@ -59,12 +114,12 @@ Status Parser::push(std::string_view bytes) {
     scan_ -= begin_;
     begin_ = 0;
   }
-  return {};
 }
 
 Status Parser::finish() {
   if (finished_) return error(Code::invalid_argument, "parser: finished twice");
   events_.collect();
+  flush_ids();
   finished_ = true;
   run(/*at_end=*/true);
   incomplete_ |= place_ == Place::block || place_ == Place::invoke || place_ == Place::value;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,6 +16,7 @@
 #include "chat/events.h"
 #include "chat/markup.h"
 #include "chat/text_channel.h"
+#include "text/detokenizer.h"
 
 namespace mm2::chat {
 
@@ -23,6 +26,10 @@ enum class ParserMode : int32_t {
   append_think = 1,  // no separation: "<think>" and the whole output are text, calls are parsed
   optthink = 2       // as minimax_m2, but all is text when the prompt did not open the reasoning
 };
+
+/// The mode that servers know under this name: minimax_m2 (SGLang: minimax-m2, minimax),
+/// minimax_m2_append_think (minimax-append-think), minimax_m2_optthink. Failures: invalid_argument.
+Result<ParserMode> parser_mode(std::string_view name);
 
 struct ParserOptions {
   ParserMode mode = ParserMode::minimax_m2;
@@ -43,6 +50,10 @@ class Parser {
   /// they are, except in arguments, where they become U+FFFD. Failures: invalid_argument after
   /// finish().
   Status push(std::string_view bytes);
+  /// The same from token ids: the bytes that Tokenizer::decode gives for all of them, added tokens
+  /// included; the beginning of a character waits for its end, and is over when push() is called.
+  /// Failures: invalid_argument for an id without a token, before anything is taken.
+  Status push_ids(const std::shared_ptr<const Tokenizer>& tokenizer, std::span<const int32_t> ids);
   /// The output has ended: releases or drops what was held back; the last event is `finish`.
   /// Failures: invalid_argument when called twice.
   Status finish();
@@ -63,6 +74,8 @@ class Parser {
   Parser(const ParserOptions& options, std::shared_ptr<const ToolSchemas> tools);
 
   void begin();
+  void append(std::string_view bytes);
+  void flush_ids();
   void run(bool at_end);
   bool leave_start(bool at_end);
   bool find_candidate();
@@ -82,6 +95,9 @@ class Parser {
   const std::shared_ptr<const ToolSchemas> tools_;
 
   Place place_ = Place::start;
+  std::shared_ptr<const Tokenizer> tokenizer_;  // that detokenizer_ is of
+  std::optional<Detokenizer> detokenizer_;
+
   bool finished_ = false;
   bool incomplete_ = false;
   // buffer_[begin_, scan_) is plain and not yet passed on; scan_ is the candidate while probing.

@@ -235,6 +235,61 @@ TEST_CASE("capi text: reasoning, text and typed calls, however the output is cut
   CHECK(parse(output.substr(0, output.size() - 40), tools, true, 5).incomplete);
 }
 
+TEST_CASE("capi text: token ids of an output are parsed as its bytes are") {
+  const auto tokenizer = mm2::Tokenizer::load(kFolder);
+  const std::string output =
+      "na\xC3\xAFve \xF0\x9F\xA6\x8A</think>\n\nSure.<minimax:tool_call>\n<invoke name=\"say\">\n"
+      "<parameter name=\"text\">\xE6\x9D\xB1\xE4\xBA\xAC \xF0\x9F\x98\x80</parameter>\n</invoke>\n"
+      "</minimax:tool_call>[e~[";
+  auto options = mm2::make<mm2_parser_options>();
+  options.mode = mm2::Parser::mode("minimax");
+  options.starts_in_think = 1;
+  mm2::Parser parser(options);
+  const auto told = [&] {
+    std::string out;
+    while (const auto event = parser.next()) {
+      out += std::to_string(event->kind) + ":" + std::string(event->data, event->length) + "|";
+    }
+    return out;
+  };
+  parser.push(output);
+  parser.finish();
+  const std::string expected = told();
+  REQUIRE(expected.find("Sure.") != std::string::npos);
+  const auto ids = tokenizer.encode(output, MM2_PARSE_SPECIAL);
+  parser.reset();
+  parser.push(tokenizer, ids);
+  parser.finish();
+  CHECK(told() == expected);
+
+  // One by one: no piece ends within a character, and what joins is the same.
+  parser.reset();
+  std::string reasoning, arguments;
+  for (const int32_t id : ids) {
+    parser.push(tokenizer, {id});
+    while (const auto event = parser.next()) {
+      const std::string data(event->data, event->length);
+      if (event->kind == MM2_EVENT_REASONING) reasoning += data;
+      if (event->kind == MM2_EVENT_CALL_ARGUMENTS) arguments += data;
+    }
+  }
+  CHECK(reasoning == "na\xC3\xAFve \xF0\x9F\xA6\x8A");
+  CHECK(arguments == "{\"text\": \"\xE6\x9D\xB1\xE4\xBA\xAC \xF0\x9F\x98\x80\"}");
+}
+
+TEST_CASE("capi text: an id without a token is refused before anything is taken") {
+  const auto tokenizer = mm2::Tokenizer::load(kFolder);
+  mm2::Parser parser(mm2::make<mm2_parser_options>());
+  const std::vector<int32_t> wrong = {65, 1 << 28};
+  CHECK_THROWS_AS(parser.push(tokenizer, wrong), mm2::Error);
+  parser.push(tokenizer, {0xF0, 0x9F});  // the first ids are the bytes
+  parser.push("x");
+  parser.finish();
+  const auto event = parser.next();
+  REQUIRE(event);
+  CHECK(std::string(event->data, event->length) == "\xEF\xBF\xBDx");
+}
+
 TEST_CASE("capi text: a parser that was reset is as new") {
   mm2::Parser parser(mm2::make<mm2_parser_options>());
   parser.push("<minimax:tool_call>\n<invoke name=\"x\">");
