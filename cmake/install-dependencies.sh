@@ -3,18 +3,21 @@
 #
 #   cmake/install-dependencies.sh            the library, the mm2 program, the examples and the tests
 #   cmake/install-dependencies.sh program    the library and the mm2 program only
+#   cmake/install-dependencies.sh fuzz       those of the fuzz preset as well: clang with libFuzzer
 #   cmake/install-dependencies.sh --list     prints the names, installs nothing
 set -eu
 
 program="g++ libc6-dev cmake ninja-build pkg-config libabsl-dev nlohmann-json3-dev libeigen3-dev libxxhash-dev libcli11-dev libedit-dev"
 python="pybind11-dev python3-dev python3-numpy python3-venv"
 tests="binutils catch2 python3 ccache $python"
+fuzz="clang-14 libclang-rt-14-dev"
 
 case "${1:-all}" in
   program) wanted="$program" ;;
   all) wanted="$program $tests" ;;
+  fuzz) wanted="$program $tests $fuzz" ;;
   --list) echo "$program $tests"; exit 0 ;;
-  *) echo "usage: $0 [program|all|--list]" >&2; exit 1 ;;
+  *) echo "usage: $0 [program|all|fuzz|--list]" >&2; exit 1 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -2,6 +2,7 @@
 option(MM2_BUILD_TESTS "Build the test suite" ${PROJECT_IS_TOP_LEVEL})
 option(MM2_BUILD_EXAMPLES "Build the mm2 program and the examples" ${PROJECT_IS_TOP_LEVEL})
 option(MM2_BUILD_BENCHMARKS "Build tests/bench" OFF)
+option(MM2_FUZZ "Build tests/fuzz for libFuzzer; needs clang" OFF)
 option(MM2_INSTALL "Install rules for headers, libraries and the mm2 program" ${PROJECT_IS_TOP_LEVEL})
 option(MM2_CUDA "Build the CUDA plug-in" OFF)
 option(MM2_WARNINGS_AS_ERRORS "Warnings are errors for our own code" ${PROJECT_IS_TOP_LEVEL})

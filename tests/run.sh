@@ -1,6 +1,7 @@
 #!/bin/bash
 # Dependencies, build, the whole suite.  tests/run.sh --sanitizers runs it once more under AddressSanitizer and
-# UndefinedBehaviorSanitizer first, without the programs and what looks at source text or installed trees only.
+# UndefinedBehaviorSanitizer first, without the programs and what looks at source text or installed trees only;
+# tests/run.sh --fuzz lets libFuzzer try each reader of foreign text for 20 s instead (clang-14).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 step() { echo "== $* (${SECONDS} s)"; }
@@ -11,6 +12,10 @@ quietly() {
   rm -f "$log"
 }
 
+if [ "${1:-}" = "--fuzz" ]; then
+  cmake/install-dependencies.sh fuzz
+  exec tests/fuzz/run.sh 20
+fi
 step "dependencies"
 cmake/install-dependencies.sh
 step "build, release"
