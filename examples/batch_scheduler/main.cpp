@@ -82,12 +82,13 @@ void run(const std::string& path, int64_t kv_tokens) {
 
   const Scheduler::Totals& totals = scheduler.totals();
   std::printf(
-      "\n%lld prompt tokens and %lld generated tokens in %lld steps, up to %d conversations at "
+      "\n%lld prompt tokens computed, %lld taken from the prefix cache, and %lld generated tokens "
+      "in %lld steps, up to %d conversations at "
       "once,"
       " %lld preempted\n%.0f generated tokens per second\n",
-      static_cast<long long>(totals.prompt_tokens), static_cast<long long>(totals.generated_tokens),
-      static_cast<long long>(totals.steps), totals.most_at_once,
-      static_cast<long long>(totals.preemptions),
+      static_cast<long long>(totals.prompt_tokens), static_cast<long long>(totals.reused_tokens),
+      static_cast<long long>(totals.generated_tokens), static_cast<long long>(totals.steps),
+      totals.most_at_once, static_cast<long long>(totals.preemptions),
       static_cast<double>(totals.generated_tokens) / seconds.count());
 }
 

@@ -49,8 +49,12 @@ void Scheduler::admit() {
   while (!waiting_.empty() && !free_seq_ids_.empty()) {
     // One that had to make room comes back only when there is room again, not to push out the next.
     if (!running_.empty() && room_left() <= waiting_.front()->n_tokens()) break;
-    waiting_.front()->seq_id = free_seq_ids_.back();
+    Job& job = *waiting_.front();
+    job.seq_id = free_seq_ids_.back();
     free_seq_ids_.pop_back();
+    // What an earlier conversation, or this one before it made room, has left of these tokens.
+    job.n_computed = engine_.match_prefix(job.seq_id, job.tokens);
+    totals_.reused_tokens += job.n_computed;
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
@@ -96,7 +100,7 @@ bool Scheduler::compute(const std::vector<Row>& rows) {
 void Scheduler::preempt_youngest() {
   Job& job = *running_.back();
   release(job);
-  job.n_computed = 0;  // its tokens are kept: they are computed again when it returns
+  job.n_computed = 0;  // its tokens are kept: what the cache loses is computed again
   ++job.n_preempted;
   ++totals_.preemptions;
   waiting_.push_front(std::move(running_.back()));

@@ -43,7 +43,7 @@ class Scheduler {
   bool step();
 
   struct Totals {
-    int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, preemptions = 0;
+    int64_t steps = 0, prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0, preemptions = 0;
     int32_t most_at_once = 0;
   };
   const Totals& totals() const { return totals_; }

@@ -175,6 +175,14 @@ class Engine {
   }
   void free(int32_t seq_id) { detail::call(mm2_seq_free, get(), seq_id); }
 
+  std::string export_sequence(int32_t seq_id) const {
+    return detail::text_of(mm2_seq_export, get(), seq_id);
+  }
+  void import_sequence(int32_t seq_id, std::string_view bytes) {
+    detail::call(mm2_seq_import, get(), seq_id, static_cast<const void*>(bytes.data()),
+                 bytes.size());
+  }
+
   /// How many tokens of the prompt the sequence begins with.
   int32_t match_prefix(int32_t seq_id, const std::vector<int32_t>& prompt, uint64_t salt = 0) {
     int32_t matched = 0;

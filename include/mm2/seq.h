@@ -28,6 +28,23 @@ MM2_API mm2_status mm2_seq_truncate(mm2_engine* engine, int32_t seq_id, int32_t 
 /* Forgets the sequence. One that holds nothing is fine. */
 MM2_API mm2_status mm2_seq_free(mm2_engine* engine, int32_t seq_id, mm2_error* err);
 
+/* The sequence as bytes: what its keys and values were computed with, its tokens, keys and values,
+ * a checksum. 4 bytes and 2 * n_layers * n_kv_heads * head_dim numbers of the KV cache for a token,
+ * and about a hundred more. The sequence stays. out: its memory is the C++ heap's. Errors: NOT_FOUND
+ * when it holds nothing; OUT_OF_MEMORY. Not during a step. */
+MM2_API mm2_status mm2_seq_export(const mm2_engine* engine, int32_t seq_id, mm2_buffer* out,
+                                  mm2_error* err);
+
+/* Makes of them a sequence that goes on with the same bits: in this process or another, in an engine
+ * of the same model (the weights are compared by a fingerprint), kv_dtype, kv_scales and
+ * activations. Blocks, pool and threads may differ, and the ISA as far as logits are the same bits.
+ * seq_id must hold nothing; a salt that mm2_prefix_match gave it stays. The checksum finds damage,
+ * not intent: import only what you have exported.
+ * Errors, each with the engine as it was: FORMAT (damaged, cut, or something else), UNSUPPORTED (of
+ * a later version), INVALID_ARGUMENT (of another model or other options), KV_EXHAUSTED. */
+MM2_API mm2_status mm2_seq_import(mm2_engine* engine, int32_t seq_id, const void* data, size_t size,
+                                  mm2_error* err);
+
 /* State of the KV pool, for admission and preemption: blocks that steps can have (those that only
  * the prefix cache holds among them), blocks in all, tokens of a block. Any output may be NULL. */
 MM2_API mm2_status mm2_kv_pool(const mm2_engine* engine, int64_t* free_blocks,

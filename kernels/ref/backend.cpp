@@ -3,6 +3,7 @@
 #include "kernels/api/default_step.h"
 #include "kernels/api/numbers.h"
 #include "kernels/ref/codes.h"
+#include "kernels/ref/kv_cache.h"
 #include "kernels/ref/ref.h"
 
 namespace mm2::kernels {
@@ -39,6 +40,34 @@ int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) 
   return 2 * int64_t{s->n_kv_heads} * s->head_dim * block_size * bytes_of(number);
 }
 
+// K, then V, of each layer: as Backend::read_position has them already.
+template <typename Copy>
+void each_layer(const KvCache& kv, const ModelShape& s, const StepRow& row, int64_t position,
+                Copy copy) {
+  const int64_t bytes = int64_t{s.n_kv_heads} * s.head_dim * bytes_of(kv.number);
+  for (int32_t layer = 0; layer < s.n_layers; ++layer) {
+    const ref::KvSlot slot = ref::kv_slot(kv, s, row, layer, position);
+    char* k = static_cast<char*>(slot.k);
+    copy(k, 2 * layer * bytes, static_cast<size_t>(bytes));
+    copy(k + slot.v_offset * bytes_of(kv.number), (2 * layer + 1) * bytes,
+         static_cast<size_t>(bytes));
+  }
+}
+
+void read_position(const KvCache* kv, const ModelShape* s, const StepRow* row, int64_t position,
+                   void* to) {
+  each_layer(*kv, *s, *row, position, [to](const char* numbers, int64_t at, size_t n) {
+    memcpy(static_cast<char*>(to) + at, numbers, n);
+  });
+}
+
+void write_position(const KvCache* kv, const ModelShape* s, const StepRow* row, int64_t position,
+                    const void* from) {
+  each_layer(*kv, *s, *row, position, [from](char* numbers, int64_t at, size_t n) {
+    memcpy(numbers, static_cast<const char*>(from) + at, n);
+  });
+}
+
 template <typename Real>
 int64_t scratch_bytes(const ModelShape* s, int32_t max_tokens, int32_t n_workers) {
   const int64_t widest = std::max<int64_t>(
@@ -67,9 +96,9 @@ int32_t step(const StepPlan* plan) {
 
 const Backend* reference_backend() {
   static constexpr Backend kBackend = {
-      "reference", kF32,        packed_bytes,   pack,
-      1,           true,        kv_block_bytes, step_scratch_bytes<float>,
-      step<float>, &kOps<float>};
+      "reference", kF32,         packed_bytes,   pack,
+      1,           true,         kv_block_bytes, step_scratch_bytes<float>,
+      step<float>, &kOps<float>, read_position,  write_position};
   return &kBackend;
 }
 
@@ -83,7 +112,9 @@ const Backend* reference_f64_backend() {
                                        kv_block_bytes,
                                        step_scratch_bytes<double>,
                                        step<double>,
-                                       nullptr};
+                                       nullptr,
+                                       read_position,
+                                       write_position};
   return &kBackend;
 }
 

@@ -4,6 +4,7 @@
 
 #include "capi/engine.h"
 #include "capi/guard.h"
+#include "capi/handles.h"
 
 using namespace mm2::capi;  // NOLINT: this file is the border itself
 using mm2::Status;
@@ -38,6 +39,26 @@ mm2_status mm2_seq_free(mm2_engine* engine, int32_t seq_id, mm2_error* err) {
   return guarded(err, [&]() -> Status {
     MM2_RETURN_IF_ERROR(need(engine, "engine"));
     return engine->engine->seq_free(seq_id);
+  });
+}
+
+mm2_status mm2_seq_export(const mm2_engine* engine, int32_t seq_id, mm2_buffer* out,
+                          mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(engine, "engine"));
+    MM2_RETURN_IF_ERROR(need(out, "out"));
+    MM2_ASSIGN_OR_RETURN(out->bytes, engine->engine->seq_export(seq_id));
+    return {};
+  });
+}
+
+mm2_status mm2_seq_import(mm2_engine* engine, int32_t seq_id, const void* data, size_t size,
+                          mm2_error* err) {
+  return guarded(err, [&]() -> Status {
+    MM2_RETURN_IF_ERROR(need(engine, "engine"));
+    MM2_ASSIGN_OR_RETURN(const std::string_view bytes,
+                         need_text(static_cast<const char*>(data), size, "data"));
+    return engine->engine->seq_import(seq_id, bytes);
   });
 }
 

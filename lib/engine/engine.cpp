@@ -6,27 +6,10 @@
 #include <cerrno>
 #include <chrono>
 
+#include "engine/in_use.h"
+
 namespace mm2 {
 namespace {
-
-// Holds the engine for one call; the second caller is told instead of made to wait.
-class InUse {
- public:
-  explicit InUse(std::atomic<bool>& busy) : busy_(busy), taken_(!busy.exchange(true)) {}
-  ~InUse() {
-    if (taken_) busy_.store(false);
-  }
-  InUse(const InUse&) = delete;
-  InUse& operator=(const InUse&) = delete;
-  Status status() const {
-    if (taken_) return {};
-    return error(Code::busy, "another thread is inside a call on this engine");
-  }
-
- private:
-  std::atomic<bool>& busy_;
-  bool taken_;
-};
 
 void parallel_for(void* self, int32_t n_tasks, void (*task)(void*, int32_t, int32_t),
                   void* context) {
@@ -143,6 +126,17 @@ Status Engine::check_row(std::span<const SeqRows> rows, size_t r) const {
   return {};
 }
 
+Status Engine::check_tokens(std::span<const int32_t> tokens) const {
+  const int32_t n_vocab = model_->shape().n_vocab;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= n_vocab) {
+      return error(Code::invalid_argument, "token ", i, " is ", tokens[i],
+                   ", the vocabulary has ids 0 to ", n_vocab - 1);
+    }
+  }
+  return {};
+}
+
 Status Engine::check(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
                      std::span<float> logits, std::span<Code> row_codes) const {
   if (rows.empty()) return error(Code::invalid_argument, "the batch has no rows");
@@ -169,13 +163,8 @@ Status Engine::check(std::span<const SeqRows> rows, std::span<const int32_t> tok
     return error(Code::invalid_argument, "the batch wants ", n_outputs,
                  " rows of logits, max_outputs_per_step is ", options_.max_outputs_per_step);
   }
+  MM2_RETURN_IF_ERROR(check_tokens(tokens));
   const int32_t n_vocab = model_->shape().n_vocab;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= n_vocab) {
-      return error(Code::invalid_argument, "token ", i, " is ", tokens[i],
-                   ", the vocabulary has ids 0 to ", n_vocab - 1);
-    }
-  }
   const auto wanted = static_cast<size_t>(n_outputs) * static_cast<size_t>(n_vocab);
   if (!logits.empty() && logits.size() < wanted) {
     return error(Code::invalid_argument, "logits holds ", logits.size(), " floats, ", n_outputs,

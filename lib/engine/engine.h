@@ -6,6 +6,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/executor.h"
@@ -86,6 +88,11 @@ class Engine {
   Status seq_fork(int32_t from, int32_t to, int32_t length);
   Status seq_truncate(int32_t seq_id, int32_t length);
   Status seq_free(int32_t seq_id);
+  /// The sequence as bytes that an engine of the same model and numbers takes, whatever its blocks
+  /// and backend. Not during a step.
+  Result<std::string> seq_export(int32_t seq_id) const;
+  /// Code::format for what is damaged, invalid_argument for what is of another model.
+  Status seq_import(int32_t seq_id, std::string_view bytes);
   /// See Sequences.
   Result<int32_t> prefix_match(int32_t seq_id, std::span<const int32_t> tokens, uint64_t salt);
   Result<int64_t> prefix_evict(int64_t n_blocks);
@@ -116,6 +123,7 @@ class Engine {
   Status usable() const;
   Status check(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
                std::span<float> logits, std::span<Code> row_codes) const;
+  Status check_tokens(std::span<const int32_t> tokens) const;
   Status check_row(std::span<const SeqRows> rows, size_t r) const;
   Status reserve(std::span<const SeqRows> rows);
   void fill_rows(std::span<const SeqRows> rows);

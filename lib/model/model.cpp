@@ -7,6 +7,7 @@
 #include "attention/attention_block.h"
 #include "format/names.h"
 #include "model/describe.h"
+#include "model/fingerprint.h"
 #include "model/packed_cache.h"
 #include "model/weight_loader.h"
 #include "model/weight_plan.h"
@@ -156,6 +157,8 @@ class ModelLoader {
     }
     MM2_RETURN_IF_ERROR(options_.packed_cache.empty() ? fill_memory(*executor)
                                                       : fill_from_cache(*executor));
+    MM2_ASSIGN_OR_RETURN(model_->fingerprint_,
+                         fingerprint_of(model_->shape_, model_->kv_scales_, *model_->checkpoint_));
     model_->has_weights_ = true;
     return {};
   }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/blake2b.h"
 #include "base/executor.h"
 #include "base/host.h"
 #include "base/json.h"
@@ -66,6 +67,8 @@ class Model {
   /// Of an FP8 cache, [n_layers, n_kv_heads]; empty where the checkpoint has none.
   const KvScales& kv_scales() const { return kv_scales_; }
   bool has_weights() const { return has_weights_; }
+  /// Of fingerprint_of(), where the model has weights.
+  const Digest& fingerprint() const { return fingerprint_; }
   const WeightBytes& weight_bytes() const { return bytes_; }
   uint64_t n_parameters() const { return n_parameters_; }
   const WeightTraffic& traffic() const { return traffic_; }
@@ -100,6 +103,7 @@ class Model {
   PackedCache::Contents packed_;  // instead of memory_, where they came from a cache
   Buffer memory_;                 // every packed or copied weight
   bool has_weights_ = false;
+  Digest fingerprint_{};
   WeightBytes bytes_;
   uint64_t n_parameters_ = 0;
   WeightTraffic traffic_;

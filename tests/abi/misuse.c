@@ -128,6 +128,8 @@ static void refuse_seq(void) {
   REFUSED(mm2_seq_truncate(NULL, 0, 0, &err), mm2_seq_truncate(NULL, 0, 0, NULL));
   REFUSED(mm2_seq_free(NULL, 0, &err), mm2_seq_free(NULL, 0, NULL));
   REFUSED(mm2_kv_pool(NULL, NULL, NULL, &n, &err), mm2_kv_pool(NULL, NULL, NULL, NULL, NULL));
+  REFUSED(mm2_seq_export(NULL, 0, NULL, &err), mm2_seq_export(NULL, 0, NULL, NULL));
+  REFUSED(mm2_seq_import(NULL, 0, NULL, 0, &err), mm2_seq_import(NULL, 0, NULL, 0, NULL));
   REFUSED(mm2_prefix_match(NULL, 0, &n, 1, 0, &n, &err),
           mm2_prefix_match(NULL, 0, NULL, 0, 0, NULL, NULL));
   REFUSED(mm2_prefix_evict(NULL, 1, NULL, &err), mm2_prefix_evict(NULL, 1, NULL, NULL));

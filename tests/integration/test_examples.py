@@ -41,6 +41,10 @@ class Examples(unittest.TestCase):
         self.assertEqual(at_ease[1], 0)
         self.assertGreater(narrow[1], 0)
 
+    def test_the_scheduler_takes_from_the_prefix_cache_what_made_room_has_left(self):
+        done = run("MM2_BATCH_SCHEDULER", program.TINY, "256")
+        self.assertGreater(int(re.search(r"(\d+) taken from the prefix cache", done.stdout)[1]), 0)
+
 
 if __name__ == "__main__":
     unittest.main()

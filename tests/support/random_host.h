@@ -15,7 +15,7 @@ inline bool same_bits(const float* a, const float* b, size_t n) {
 }
 
 // A host that drives an engine at random: prefill in random chunks beside decoding sequences,
-// forks, truncations, forgetting and recomputing, and where `tenants` is not 0, prefixes found in the
+// forks, truncations, forgetting and recomputing, export and import, and where `tenants` is not 0, prefixes found in the
 // cache under the salts of so many tenants; every row of logits it sees must have the bits of
 // the sequence run alone in one go.
 class RandomHost {
@@ -66,9 +66,22 @@ class RandomHost {
           REQUIRE(engine_.prefix_clear(static_cast<uint64_t>(pick(tenants_))).ok());
         }
         break;
+      case 4:
+        if (length > 0) preempt(id);
+        break;
       default:
         break;
     }
+  }
+
+  // Away, and back as bytes: with blocks of its own now, for which there may be no room.
+  void preempt(int32_t id) {
+    const auto bytes = engine_.seq_export(id);
+    REQUIRE(bytes.ok());
+    REQUIRE(engine_.seq_free(id).ok());
+    const mm2::Status status = engine_.seq_import(id, *bytes);
+    INFO(status.message());
+    REQUIRE((status.ok() || status.code() == mm2::Code::kv_exhausted));
   }
 
   // An empty sequence takes up another text, most often where the cache left it.

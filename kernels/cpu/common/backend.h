@@ -31,8 +31,18 @@ static constexpr Backend cpu_backend(const char* name, void (*pack)(const Matrix
                                      int64_t (*step_scratch_bytes)(const ModelShape*, int32_t,
                                                                    int32_t, int32_t),
                                      int32_t (*step)(const StepPlan*)) {
-  return {name,  kF32,           layout::packed_bytes, pack, layout::kBlockRows,
-          false, kv_block_bytes, step_scratch_bytes,   step, ops};
+  return {name,
+          kF32,
+          layout::packed_bytes,
+          pack,
+          layout::kBlockRows,
+          false,
+          kv_block_bytes,
+          step_scratch_bytes,
+          step,
+          ops,
+          layout::read_position,
+          layout::write_position};
 }
 
 }  // namespace mm2::kernels::common

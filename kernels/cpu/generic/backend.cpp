@@ -38,9 +38,18 @@ int32_t step(const StepPlan* plan) {
 }  // namespace
 
 const Backend* generic_backend() {
-  static constexpr Backend kBackend = {
-      "generic", kF32,           layout::packed_bytes, layout::pack, layout::kBlockRows,
-      false,     kv_block_bytes, step_scratch_bytes,   step,         &kOps};
+  static constexpr Backend kBackend = {"generic",
+                                       kF32,
+                                       layout::packed_bytes,
+                                       layout::pack,
+                                       layout::kBlockRows,
+                                       false,
+                                       kv_block_bytes,
+                                       step_scratch_bytes,
+                                       step,
+                                       &kOps,
+                                       layout::read_position,
+                                       layout::write_position};
   return &kBackend;
 }
 

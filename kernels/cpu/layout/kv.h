@@ -116,4 +116,56 @@ static inline void store_position(const KvCache& kv, const ModelShape& s, const 
   }
 }
 
+/// Calls move(where a component of K or V of this position lies, its index in
+/// Backend::read_position), for all of them.
+template <typename Move>
+static inline void each_number(const KvCache& kv, const ModelShape& s, const StepRow& row,
+                               int64_t position, Move move) {
+  const KvUnit u = kv_unit_of(s, kv.number);
+  const int64_t lane = position % kKvLanes;
+  int64_t i = 0;
+  for (int32_t layer = 0; layer < s.n_layers; ++layer) {
+    for (int32_t head = 0; head < s.n_kv_heads; ++head) {
+      char* unit = kv_unit_at(kv, u, row, layer, head, position);
+      for (int64_t d = 0; d < s.head_dim; ++d) move(unit + key_offset(u, lane, d), i++);
+    }
+    for (int32_t head = 0; head < s.n_kv_heads; ++head) {
+      char* unit = kv_unit_at(kv, u, row, layer, head, position);
+      for (int64_t d = 0; d < s.head_dim; ++d) move(unit + value_offset(u, lane, d), i++);
+    }
+  }
+}
+
+/// Backend::read_position.
+static inline void read_position(const KvCache* kv, const ModelShape* s, const StepRow* row,
+                                 int64_t position, void* to) {
+  const int64_t size = bytes_of(kv->number);
+  char* at = static_cast<char*>(to);
+  each_number(*kv, *s, *row, position, [=](char* number, int64_t i) {
+    memcpy(at + i * size, number, static_cast<size_t>(size));
+  });
+}
+
+/// Backend::write_position. Fills up with zeros as store_position does.
+static inline void write_position(const KvCache* kv, const ModelShape* s, const StepRow* row,
+                                  int64_t position, const void* from) {
+  const KvUnit u = kv_unit_of(*s, kv->number);
+  const int64_t size = bytes_of(kv->number), lane = position % kKvLanes;
+  const char* at = static_cast<const char*>(from);
+  each_number(*kv, *s, *row, position, [=](char* number, int64_t i) {
+    memcpy(number, at + i * size, static_cast<size_t>(size));
+  });
+  for (int32_t layer = 0; layer < s->n_layers; ++layer) {
+    for (int32_t head = 0; head < s->n_kv_heads; ++head) {
+      char* unit = kv_unit_at(*kv, u, *row, layer, head, position);
+      for (int64_t d = s->head_dim; d < u.key_steps; ++d) {
+        memset(unit + key_offset(u, lane, d), 0, static_cast<size_t>(size));
+      }
+      for (int64_t d = s->head_dim; d < u.value_lanes; ++d) {
+        memset(unit + value_offset(u, lane, d), 0, static_cast<size_t>(size));
+      }
+    }
+  }
+}
+
 }  // namespace mm2::kernels::layout

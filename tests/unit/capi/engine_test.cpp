@@ -121,6 +121,63 @@ TEST_CASE("capi engine: logits are the same bits in one step, in pieces, and aft
   CHECK(length(engine, 3) == 0);
 }
 
+TEST_CASE("capi engine: a sequence goes away as bytes and comes back, and prefixes are matched") {
+  const auto model = models::load();
+  const auto engine = models::create(model.get(), models::small_options());
+  std::vector<int32_t> ids(65);
+  std::iota(ids.begin(), ids.end(), 100);
+  std::vector<float> before(kVocab), after(kVocab);
+  int32_t matched = -1;
+  REQUIRE(mm2_prefix_match(engine.get(), 0, ids.data(), 65, 7, &matched, nullptr) == MM2_OK);
+  CHECK(matched == 0);
+  REQUIRE(Step{{{0, 0, 64, 0}}, {ids.begin(), ids.begin() + 64}}.run(engine.get(), before) ==
+          MM2_OK);
+  const auto bytes = models::buffer();
+  REQUIRE(mm2_seq_export(engine.get(), 0, bytes.get(), nullptr) == MM2_OK);
+  REQUIRE(Step{{{0, 64, 1, 1}}, {ids[64]}}.run(engine.get(), before) == MM2_OK);
+  REQUIRE(mm2_prefix_match(engine.get(), 1, ids.data(), 65, 7, &matched, nullptr) == MM2_OK);
+  CHECK(matched == 64);
+  CHECK(length(engine, 1) == 64);
+  REQUIRE(Step{{{1, 64, 1, 1}}, {ids[64]}}.run(engine.get(), after) == MM2_OK);
+  CHECK(std::memcmp(before.data(), after.data(), kVocab * sizeof(float)) == 0);
+  REQUIRE(mm2_seq_free(engine.get(), 0, nullptr) == MM2_OK);
+  REQUIRE(mm2_seq_import(engine.get(), 0, mm2_buffer_data(bytes.get()),
+                         mm2_buffer_size(bytes.get()), nullptr) == MM2_OK);
+  REQUIRE(Step{{{0, 64, 1, 1}}, {ids[64]}}.run(engine.get(), after) == MM2_OK);
+  CHECK(std::memcmp(before.data(), after.data(), kVocab * sizeof(float)) == 0);
+
+  mm2_error err = models::no_error();
+  CHECK(mm2_seq_import(engine.get(), 3, "mm2 seq", 7, &err) == MM2_E_FORMAT);
+  CHECK(std::string(err.message).find("7 bytes") != std::string::npos);
+  CHECK(mm2_seq_export(engine.get(), 3, bytes.get(), &err) == MM2_E_NOT_FOUND);
+  CHECK(mm2_prefix_match(engine.get(), 3, ids.data(), 0, 7, &matched, &err) ==
+        MM2_E_INVALID_ARGUMENT);
+
+  for (int32_t seq_id : {0, 1}) REQUIRE(mm2_seq_free(engine.get(), seq_id, nullptr) == MM2_OK);
+  int64_t free_blocks = 0, total_blocks = 0, evicted = -1;
+  REQUIRE(mm2_kv_pool(engine.get(), &free_blocks, &total_blocks, nullptr, nullptr) == MM2_OK);
+  CHECK(free_blocks == total_blocks);
+  CHECK(mm2_prefix_evict(engine.get(), INT64_MAX, &evicted, nullptr) == MM2_OK);
+  CHECK(evicted == 1);
+  const uint64_t salt = 7;
+  CHECK(mm2_prefix_clear(engine.get(), &salt, nullptr) == MM2_OK);
+}
+
+TEST_CASE("capi engine: an engine without a prefix cache matches nothing") {
+  const auto model = models::load();
+  mm2_engine_options options = models::small_options();
+  options.prefix_cache = MM2_NO;
+  const auto engine = models::create(model.get(), options);
+  const int32_t ids[2] = {1, 2};
+  int32_t matched = -1;
+  CHECK(mm2_prefix_match(engine.get(), 0, ids, 2, 0, &matched, nullptr) == MM2_OK);
+  CHECK(matched == 0);
+  int64_t evicted = -1;
+  CHECK(mm2_prefix_evict(engine.get(), 1, &evicted, nullptr) == MM2_OK);
+  CHECK(evicted == 0);
+  CHECK(mm2_prefix_clear(engine.get(), nullptr, nullptr) == MM2_OK);
+}
+
 TEST_CASE("capi engine: arrays that are too short are refused before anything runs") {
   const auto model = models::load();
   const auto engine = models::create(model.get(), models::small_options());
