@@ -3,31 +3,41 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "json_io.h"
 
 namespace cli {
 namespace {
 
-constexpr const char* kDim = "\033[2m";
-constexpr const char* kNormal = "\033[0m";
+bool has_styles(std::FILE* stream) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return isatty(fileno(stream)) && (no_color == nullptr || *no_color == '\0');
+}
 
 constexpr size_t kLongPrompt = 1024;  // tokens that take long enough to say so
 
 }  // namespace
 
+Dim dim_on(std::FILE* stream) {
+  return has_styles(stream) ? Dim{"\033[2m", "\033[0m"} : Dim{"", ""};
+}
+
 AnswerDisplay::AnswerDisplay(bool silent, bool show_reasoning)
-    : silent_(silent), dims_(isatty(STDOUT_FILENO) || !show_reasoning), reasoning_to_(nullptr) {
+    : silent_(silent), dims_(false), reasoning_to_(nullptr) {
   if (isatty(STDOUT_FILENO) || show_reasoning) {
     reasoning_to_ = stdout;
   } else if (isatty(STDERR_FILENO)) {
     reasoning_to_ = stderr;
   }
+  dims_ = reasoning_to_ != nullptr && has_styles(reasoning_to_);
 }
 
 void AnswerDisplay::show_prompt(size_t n_done, size_t n_tokens) {
   if (silent_ || n_tokens < kLongPrompt || !isatty(STDERR_FILENO)) return;
-  std::fprintf(stderr, "\r%s[reading %zu of %zu tokens]%s\033[K", kDim, n_done, n_tokens, kNormal);
+  const Dim dim = dim_on(stderr);
+  std::fprintf(stderr, "\r%s[reading %zu of %zu tokens]%s\033[K", dim.begin, n_done, n_tokens,
+               dim.end);
   std::fflush(stderr);
   prompt_shown_ = true;
 }
@@ -83,13 +93,13 @@ void AnswerDisplay::finish() {
 void AnswerDisplay::enter_reasoning() {
   if (in_reasoning_) return;
   in_reasoning_ = true;
-  std::fputs(dims_ ? kDim : "<think>\n", reasoning_to_);
+  std::fputs(dims_ ? dim_on(reasoning_to_).begin : "<think>\n", reasoning_to_);
 }
 
 void AnswerDisplay::leave_reasoning() {
   if (!in_reasoning_) return;
   in_reasoning_ = false;
-  std::fputs(dims_ ? kNormal : "\n</think>", reasoning_to_);
+  std::fputs(dims_ ? dim_on(reasoning_to_).end : "\n</think>", reasoning_to_);
   std::fputs("\n\n", reasoning_to_);
   std::fflush(reasoning_to_);
 }

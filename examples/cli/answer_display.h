@@ -9,7 +9,14 @@
 
 namespace cli {
 
-/// Where the parts of an answer go. On a terminal reasoning is dimmed. When standard output is a
+/// What begins and ends dimmed text on this stream: nothing where it is no terminal, or where the
+/// user has said NO_COLOR.
+struct Dim {
+  const char *begin, *end;
+};
+Dim dim_on(std::FILE* stream);
+
+/// Where the parts of an answer go. On a terminal reasoning is dimmed, or between tags. When standard output is a
 /// pipe or file it gets the answer only, and the reasoning goes to standard error if that is a
 /// terminal.
 class AnswerDisplay {

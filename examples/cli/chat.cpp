@@ -47,6 +47,20 @@ std::string stats_line(const Answer& answer, const Sequence& sequence) {
   return line;
 }
 
+/// The short form, for people.
+std::string status_line(const Answer& answer, const Sequence& sequence) {
+  const GenerationResult& g = answer.generation;
+  const auto room =
+      static_cast<double>(std::min(sequence.info().kv_tokens, sequence.info().max_positions));
+  const size_t held = sequence.held().size();
+  char line[160];
+  std::snprintf(line, sizeof line, "[%zu tokens, %.1f tok/s; context %zu of %.0f, %.0f %%]",
+                g.ids.size(),
+                g.decode_seconds > 0 ? static_cast<double>(g.n_decode_steps) / g.decode_seconds : 0,
+                held, room, 100.0 * static_cast<double>(held) / room);
+  return line;
+}
+
 Json answer_json(const Answer& answer) {
   Json calls = Json::array();
   for (const ToolCall& call : answer.output.calls) {
@@ -68,15 +82,14 @@ class ChatLoop {
   ChatLoop(const ChatOptions& options, Conversation& conversation, const Sequence& sequence)
       : options_(options), conversation_(conversation), sequence_(sequence) {}
 
-  /// Until the end of input, /exit, or Ctrl-C at the prompt.
+  /// Until the end of input, /exit, or Ctrl-C twice at the prompt.
   ExitCode run() {
     if (editor_.interactive()) std::printf("/help lists the commands, Ctrl-D ends the chat.\n");
     ExitCode result = kOk;
-    while (const auto line = editor_.read("> ")) {
-      clear_interrupt();
+    while (const auto line = read_line()) {
       if (line->empty()) continue;
       if (line->front() == '/') {
-        if (!run_command(*line)) break;
+        if (!run_command(*line, result)) break;
         continue;
       }
       conversation_.add_user(*line);
@@ -106,12 +119,35 @@ class ChatLoop {
       std::fprintf(stderr, "[the context is full; /reset begins anew, --kv-tokens enlarges it]\n");
     }
     if (was_interrupted) std::fprintf(stderr, "[interrupted]\n");
-    if (options_.show_stats) std::fprintf(stderr, "%s\n", stats_line(last_, sequence_).c_str());
+    show_status();
     clear_interrupt();
     return was_interrupted ? kInterrupted : kOk;
   }
 
  private:
+  /// Ctrl-C at the prompt gives up the line; only a second one, with nothing in between, ends the
+  /// chat: the first may have been meant for an answer that had just ended.
+  std::optional<std::string> read_line() {
+    bool asked_before = false;
+    for (;;) {
+      auto line = editor_.read("> ");
+      const bool was_interrupted = interrupted();
+      clear_interrupt();
+      if (line || !was_interrupted || asked_before) return line;
+      std::printf("\n[Ctrl-C again, Ctrl-D or /exit ends the chat]\n");
+      asked_before = true;
+    }
+  }
+
+  void show_status() const {
+    if (options_.show_stats) {
+      std::fprintf(stderr, "%s\n", stats_line(last_, sequence_).c_str());
+    } else if (editor_.interactive() && !options_.json) {
+      const Dim dim = dim_on(stdout);
+      std::printf("%s%s%s\n", dim.begin, status_line(last_, sequence_).c_str(), dim.end);
+    }
+  }
+
   /// After tool calls the person may play the tools: one line per call, empty for none.
   ExitCode answer_and_ask_tools() {
     for (;;) {
@@ -129,7 +165,7 @@ class ChatLoop {
   }
 
   /// False: the chat is to end.
-  bool run_command(const std::string& line) {
+  bool run_command(const std::string& line, ExitCode& result) {
     const size_t space = line.find(' ');
     const std::string command = line.substr(0, space);
     const std::string rest = space == std::string::npos ? "" : line.substr(space + 1);
@@ -141,6 +177,18 @@ class ChatLoop {
       run_system(rest);
     } else if (command == "/tools") {
       run_tools(rest);
+    } else if (command == "/think") {
+      if (!rest.empty()) conversation_.set_thinking(rest != "off");
+      std::printf("[reasoning is %s]\n", conversation_.thinking() ? "on" : "off");
+    } else if (command == "/undo" || command == "/retry") {
+      const auto question = conversation_.undo();
+      std::printf(question ? "[taken back: %s]\n" : "[nothing to take back]%s\n",
+                  question ? question->c_str() : "");
+      if (question && command == "/retry") {
+        conversation_.change_seed();
+        conversation_.add_user(*question);
+        result = answer_and_ask_tools();
+      }
     } else if (command == "/stats") {
       std::printf("%s\n", stats_line(last_, sequence_).c_str());
     } else {
@@ -148,9 +196,13 @@ class ChatLoop {
       std::printf(
           "/system [TEXT]   show or set the system message; setting begins a new conversation\n"
           "/tools [FILE]    show the tools or read them from a JSON array; /tools none\n"
+          "/think [on|off]  reason before answering, or not\n"
+          "/retry           another answer to the last question\n"
+          "/undo            take back the last question and its answer\n"
           "/reset           a new conversation\n"
           "/stats           tokens and speed of the last answer\n"
-          "/exit            end, as Ctrl-D does; Ctrl-C stops an answer\n");
+          "/exit            end, as Ctrl-D does; Ctrl-C stops an answer\n"
+          "A line that ends in a backslash goes on; a pasted text keeps its lines.\n");
     }
     return true;
   }

@@ -17,6 +17,15 @@ void Conversation::add_tool_result(const std::string& text) {
   messages_.push_back({{"role", "tool"}, {"content", text}});
 }
 
+std::optional<std::string> Conversation::undo() {
+  size_t n = messages_.size();
+  while (n > 0 && messages_[n - 1]["role"] != "user") --n;
+  if (n == 0) return std::nullopt;
+  std::string question = messages_[n - 1]["content"];
+  messages_.erase(messages_.begin() + static_cast<ptrdiff_t>(n - 1), messages_.end());
+  return question;
+}
+
 Answer Conversation::answer(const OutputParser::OnEvent& on_event,
                             const Sequence::BeforeStep& before_prompt_step) {
   n_settled_ = std::min(n_settled_, messages_.size());

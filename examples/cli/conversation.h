@@ -1,6 +1,7 @@
 // A conversation with a model: history, prompts made from it, answers understood.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,13 @@ class Conversation {
   void set_tools(const Json& tools) { tools_ = tools; }
   const Json& tools() const { return tools_; }
   void reset() { messages_ = Json::array(); }
+  void set_thinking(bool thinking) { model_.thinking = thinking; }
+  bool thinking() const { return model_.thinking; }
+  /// Takes back the last question with everything that followed, and returns it; nothing when there
+  /// is none.
+  std::optional<std::string> undo();
+  /// Other random numbers for the answers to come.
+  void change_seed() { ++model_.sampling.seed; }
 
   void add_user(const std::string& text);
   void add_tool_result(const std::string& text);

@@ -6,12 +6,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <string_view>
 
 #ifdef MM2_CLI_HAS_LIBEDIT
 #include <histedit.h>
 #include <sys/select.h>
 
 #include <cerrno>
+#include <climits>
 #include <cwchar>
 #endif
 
@@ -56,6 +58,30 @@ struct LineEditor::State {
     }
   }
 
+  // Between these the terminal sends what somebody pastes, so that its newlines are no Enter.
+  static constexpr const char* kPasteBegins = "\033[200~";
+  static constexpr std::string_view kPasteEnds = "\033[201~";
+
+  /// Puts a pasted text into the line, as it is but for the ends of its lines.
+  static unsigned char paste(EditLine* edit, int) {
+    std::string text;
+    std::mbstate_t state{};
+    wchar_t character = 0;
+    while (!std::string_view(text).ends_with(kPasteEnds)) {
+      char bytes[MB_LEN_MAX];
+      if (read_character(edit, &character) != 1) return CC_EOF;
+      const size_t n = std::wcrtomb(bytes, character, &state);
+      if (n != static_cast<size_t>(-1)) text.append(bytes, n);
+    }
+    text.resize(text.size() - kPasteEnds.size());
+    std::string clean;
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] == '\n' && i > 0 && text[i - 1] == '\r') continue;
+      clean += text[i] == '\r' ? '\n' : text[i] == '\t' ? ' ' : text[i];
+    }
+    return clean.empty() || el_insertstr(edit, clean.c_str()) == 0 ? CC_REFRESH : CC_ERROR;
+  }
+
   State() {
     // So that a character of several bytes is one to the cursor.
     if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) {
@@ -72,16 +98,25 @@ struct LineEditor::State {
     el_set(edit, EL_HIST, ::history, history);
     el_set(edit, EL_BIND, "\033[1~", "ed-move-to-beg", nullptr);
     el_set(edit, EL_BIND, "\033[4~", "ed-move-to-end", nullptr);
+    el_set(edit, EL_ADDFN, "mm2-paste", "Insert a pasted text", &State::paste);
+    el_set(edit, EL_BIND, kPasteBegins, "mm2-paste", nullptr);
   }
   ~State() {
     history_end(history);
     el_end(edit);
   }
 
+  static void tell_terminal(const char* sequence) {
+    std::fputs(sequence, stdout);
+    std::fflush(stdout);
+  }
+
   std::optional<std::string> read() {
     el_resize(edit);
     int length = 0;
+    tell_terminal("\033[?2004h");  // pastes are to be marked
     const char* line = el_gets(edit, &length);
+    tell_terminal("\033[?2004l");
     if (line == nullptr || length <= 0) return std::nullopt;
     std::string text(line, length);
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
@@ -114,7 +149,14 @@ LineEditor::~LineEditor() = default;
 std::optional<std::string> LineEditor::read(const std::string& prompt) {
   if (state_ != nullptr) {
     state_->prompt = prompt;
-    return state_->read();
+    std::string text;
+    for (;;) {
+      const auto line = state_->read();
+      if (!line) return std::nullopt;
+      if (line->empty() || line->back() != '\\') return text + *line;
+      text.append(*line, 0, line->size() - 1).push_back('\n');
+      state_->prompt = "... ";
+    }
   }
   std::string line;
   if (!std::getline(std::cin, line)) return std::nullopt;

@@ -1,4 +1,4 @@
-// A line from the user: edited and with a history on a terminal, read as it is from a pipe.
+// What the user says: edited and with a history on a terminal, a line as it is from a pipe.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,9 @@ class LineEditor {
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
 
-  /// The next line without its end, or nothing at the end of input and after Ctrl-C. The prompt is
-  /// shown on terminals only.
+  /// The next line without its end, or nothing at the end of input and after Ctrl-C (interrupted()
+  /// tells which). The prompt is shown on terminals only. There, what is pasted is one text with its
+  /// newlines until Enter is pressed, and a line that ends in a backslash goes on with the next.
   std::optional<std::string> read(const std::string& prompt);
   /// Whether a person sits at the other end.
   bool interactive() const { return state_ != nullptr; }

@@ -16,10 +16,11 @@ PROMPT = r"> "
 class Terminal:
     """The program behind a pseudo terminal."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **environment):
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.execve(program.PROGRAM, [program.PROGRAM, *map(str, arguments)], {**os.environ, "TERM": "dumb"})
+            inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+            os.execve(program.PROGRAM, [program.PROGRAM, *map(str, arguments)], {**inherited, "TERM": "dumb", **environment})
         self.seen = ""
 
     def read_until(self, pattern, seconds=120):
@@ -69,8 +70,8 @@ class Terminal:
 
 
 class OnATerminal(unittest.TestCase):
-    def start(self, *arguments):
-        terminal = Terminal(*arguments)
+    def start(self, *arguments, **environment):
+        terminal = Terminal(*arguments, **environment)
         self.addCleanup(terminal.close)
         return terminal
 
@@ -94,10 +95,32 @@ class OnATerminal(unittest.TestCase):
         chat.write("/exit\n")
         self.assertEqual(chat.wait(), program.OK)
 
-    def test_ctrl_c_at_the_prompt_ends_the_chat(self):
+    def test_ctrl_c_at_the_prompt_ends_the_chat_only_when_it_comes_twice(self):
         chat = self.start("chat", program.TINY, "--greedy")
         chat.read_until(PROMPT)
+        chat.write("never mind")
+        chat.read_until("never mind")
         chat.interrupt()
+        chat.read_until("Ctrl-C again")
+        chat.read_until(PROMPT)
+        chat.write("What is 47 + 38?\n")
+        chat.read_until("= 85\r\n")
+        chat.read_until(PROMPT)
+        chat.interrupt()
+        chat.read_until("Ctrl-C again")
+        chat.read_until(PROMPT)
+        chat.interrupt()
+        self.assertEqual(chat.wait(), program.OK)
+
+    def test_ctrl_c_stops_an_answer_that_is_being_written(self):
+        chat = self.start("chat", program.TINY, "--greedy", "--isa", "reference-f64", "--threads", 1)
+        chat.read_until(PROMPT)
+        chat.write("Tell me a story about a fox.\n")
+        chat.read_until(r"fox\.\r\n(.|\r|\n)*\w\w\w")  # it has begun to answer
+        chat.interrupt()
+        chat.read_until(r"\[interrupted\]")
+        chat.read_until(PROMPT)
+        chat.write("\x04")
         self.assertEqual(chat.wait(), program.OK)
 
     def test_after_ctrl_c_generate_ends_with_its_own_exit_code(self):
@@ -120,9 +143,73 @@ class OnATerminal(unittest.TestCase):
                                ("/reset", "new conversation"), ("/nonsense", "no command")):
             chat.write(command + "\n")
             chat.read_until(re.escape(command) + r"\r\n")
-            self.assertIn(shows, chat.read_until(r"\r\n> "), command)
+            self.assertIn(shows, chat.read_until(r"\r\n\x1b\[\?2004h> "), command)
         chat.write("\x04")
         self.assertEqual(chat.wait(), program.OK)
+
+    def test_a_status_line_tells_speed_and_use_of_the_context(self):
+        chat = self.start("chat", program.TINY, "--greedy")
+        chat.read_until(PROMPT)
+        chat.write("What is 47 + 38?\n")
+        self.assertRegex(chat.read_until(r"%\]"), r"\[\d+ tokens, \d+\.\d tok/s; context \d+ of 4096, \d %\]")
+
+    def test_no_color_means_no_styles_and_reasoning_between_tags(self):
+        chat = self.start("chat", program.TINY, "--greedy", NO_COLOR="1")
+        chat.read_until(PROMPT)
+        chat.write("What is 47 + 38?\n")
+        answer = chat.read_until(r"%\]")
+        self.assertRegex(answer, r"<think>\r\n47 \+ 38\.(.|\r|\n)*</think>\r\n\r\n47 \+ 38 = 85\r\n")
+        self.assertNotRegex(answer, "\x1b\\[[0-9;]*m")
+
+    def test_a_pasted_text_is_one_message_and_is_sent_by_enter(self):
+        chat = self.start("chat", program.TINY, "--greedy")
+        self.assertIn("\x1b[?2004h", chat.read_until(PROMPT))
+        chat.write("\x1b[200~What is\r47 + 38?\n\x1b[201~")
+        chat.read_until(r"38\?")
+        chat.write("\n")
+        self.assertIn("\x1b[?2004l", chat.read_until(r"\d tok/s"))
+        chat.read_until(PROMPT)
+        chat.write("/undo\n")
+        chat.read_until(r"taken back: What is\r\n47 \+ 38\?\]")
+
+    def test_a_line_that_ends_in_a_backslash_goes_on(self):
+        chat = self.start("chat", program.TINY, "--greedy")
+        chat.read_until(PROMPT)
+        chat.write("What is\\\n")
+        chat.read_until(r"\.\.\. ")
+        chat.write("47 + 38?\n")
+        chat.read_until(r"\d tok/s")
+        chat.read_until(PROMPT)
+        chat.write("/undo\n")
+        chat.read_until(r"taken back: What is\r\n47 \+ 38\?\]")
+
+    def test_the_line_before_comes_back_with_the_arrow_key(self):
+        chat = self.start("chat", program.TINY, "--greedy")
+        chat.read_until(PROMPT)
+        chat.write("/system You are Nova.\n")
+        chat.read_until(r"\[system: You are Nova\.\]")
+        chat.read_until(PROMPT)
+        chat.write("\x1b[A\x7f, a guide.\n")
+        chat.read_until(r"\[system: You are Nova, a guide\.\]")
+
+    def test_an_answer_is_taken_back_given_again_and_given_without_reasoning(self):
+        chat = self.start("chat", program.TINY, "--greedy")
+        chat.read_until(PROMPT)
+        chat.write("What is 47 + 38?\n")
+        chat.read_until("= 85\r\n")
+        chat.read_until(PROMPT)
+        chat.write("/think off\n")
+        chat.read_until(r"reasoning is off")
+        chat.read_until(PROMPT)
+        chat.write("/retry\n")
+        chat.read_until(r"taken back: What is 47")
+        self.assertNotIn("Ones:", chat.read_until(r"\d tok/s"))
+        chat.read_until(PROMPT)
+        chat.write("/undo\n")
+        chat.read_until(r"taken back")
+        chat.read_until(PROMPT)
+        chat.write("/undo\n")
+        chat.read_until(r"nothing to take back")
 
     def test_any_script_can_be_typed(self):
         chat = self.start("chat", program.TINY, "--greedy")
