@@ -96,7 +96,7 @@ void CallWriter::add_string(std::string_view bytes, EventQueue& events) {
     return;
   }
   std::string& out = events.open(EventKind::call_arguments, index_);
-  append_escaped(out, blanks_);
+  if (!blanks_.empty()) append_escaped(out, blanks_);
   append_escaped(out, solid);
   blanks_.clear();
   if (run_ <= kMaxGapBytes) {

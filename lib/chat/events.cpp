@@ -22,24 +22,4 @@ void EventQueue::add_finish(bool incomplete) {
   entries_.push_back({EventKind::finish, -1, incomplete, text_.size(), text_.size()});
 }
 
-bool EventQueue::next(Event& event) {
-  if (next_ == entries_.size()) return false;
-  const Entry& entry = entries_[next_++];
-  event.kind = entry.kind;
-  event.call_index = entry.call_index;
-  event.incomplete = entry.incomplete;
-  event.data = std::string_view(text_).substr(entry.begin, entry.end - entry.begin);
-  return true;
-}
-
-void EventQueue::collect() {
-  if (next_ == entries_.size()) clear();
-}
-
-void EventQueue::clear() {
-  entries_.clear();
-  text_.clear();
-  next_ = 0;
-}
-
 }  // namespace mm2::chat

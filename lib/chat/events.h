@@ -35,10 +35,24 @@ class EventQueue {
 
   void add(EventKind kind, int32_t call_index, std::string_view data);
   void add_finish(bool incomplete);
-  bool next(Event& event);
+  bool next(Event& event) {
+    if (next_ == entries_.size()) return false;
+    const Entry& entry = entries_[next_++];
+    event.kind = entry.kind;
+    event.call_index = entry.call_index;
+    event.incomplete = entry.incomplete;
+    event.data = std::string_view(text_).substr(entry.begin, entry.end - entry.begin);
+    return true;
+  }
   /// Frees what was pulled. Data of pulled events ends here.
-  void collect();
-  void clear();
+  void collect() {
+    if (next_ == entries_.size()) clear();
+  }
+  void clear() {
+    entries_.clear();
+    text_.clear();
+    next_ = 0;
+  }
 
  private:
   struct Entry {

@@ -2,8 +2,6 @@
 
 #include <bitset>
 
-#include "absl/strings/str_format.h"
-
 namespace mm2::chat {
 namespace {
 
@@ -174,11 +172,6 @@ class Checker {
 
 }  // namespace
 
-std::string_view trim_right(std::string_view text) {
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 std::string_view trim(std::string_view text) {
   text = trim_right(text);
   while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
@@ -198,11 +191,11 @@ size_t unfinished_utf8(std::string_view text) {
 void append_escaped(std::string& out, std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     size_t run = at;  // bytes that stand for themselves
-    while (run < text.size() && byte_at(text, run) >= 0x20 && byte_at(text, run) < 0x80 &&
-           text[run] != '"' && text[run] != '\\') {
+    while (run < text.size() && byte_at(text, run) - 0x20u < 0x60u && text[run] != '"' &&
+           text[run] != '\\') {
       ++run;
     }
-    out += text.substr(at, run - at);
+    if (run > at) out.append(text.data() + at, run - at);
     at = run;
     if (at == text.size()) break;
     const char c = text[at];
@@ -236,7 +229,9 @@ void append_escaped(std::string& out, std::string_view text) {
         out += "\\f";
         break;
       default:
-        absl::StrAppendFormat(&out, "\\u%04x", static_cast<int>(c));
+        out += "\\u00";
+        out += c & 0x10 ? '1' : '0';
+        out += "0123456789abcdef"[c & 0xF];
     }
   }
 }

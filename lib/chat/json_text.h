@@ -12,7 +12,10 @@ inline bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 std::string_view trim(std::string_view text);
-std::string_view trim_right(std::string_view text);
+inline std::string_view trim_right(std::string_view text) {
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return text;
+}
 
 /// How many bytes at the end of `text` begin a UTF-8 sequence whose rest has not arrived: 0 to 3.
 size_t unfinished_utf8(std::string_view text);

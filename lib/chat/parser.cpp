@@ -74,7 +74,7 @@ void Parser::begin() {
 Status Parser::push(std::string_view bytes) {
   if (finished_) return error(Code::invalid_argument, "parser: push after finish, reset it first");
   events_.collect();
-  flush_ids();
+  if (detokenizer_) flush_ids();
   append(bytes);
   return {};
 }
@@ -105,11 +105,27 @@ void Parser::flush_ids() {
   append(text);
 }
 
+// Pieces of few bytes are what a stream is made of: where nothing waits and nothing in the piece can
+// begin markup or end within a character, it goes where it belongs without being kept.
+bool Parser::take_plain(std::string_view bytes) {
+  if (begin_ != buffer_.size() || probing_ || place_ == Place::start) return false;
+  for (const char c : bytes) {
+    if (c == '<' || c == '[') return false;
+  }
+  if (static_cast<unsigned char>(bytes.back()) >= 0x80 && unfinished_utf8(bytes) != 0) return false;
+  work_ += bytes.size();
+  deliver(bytes);
+  return true;
+}
+
 void Parser::append(std::string_view bytes) {
-  if (place_ == Place::done || bytes.empty()) return;
+  if (place_ == Place::done || bytes.empty() || take_plain(bytes)) return;
   buffer_ += bytes;
   run(/*at_end=*/false);
-  if (begin_ == buffer_.size() || (begin_ > 4096 && begin_ > buffer_.size() / 2)) {
+  if (begin_ == buffer_.size()) {
+    buffer_.clear();
+    begin_ = scan_ = 0;
+  } else if (begin_ > 4096 && begin_ > buffer_.size() / 2) {
     buffer_.erase(0, begin_);
     scan_ -= begin_;
     begin_ = 0;
@@ -309,6 +325,11 @@ std::string Parser::probe_name() const {
 void Parser::pass_on(bool hold_unfinished) {
   std::string_view plain = std::string_view(buffer_).substr(begin_, scan_ - begin_);
   if (hold_unfinished) plain.remove_suffix(unfinished_utf8(plain));
+  deliver(plain);
+  begin_ += plain.size();
+}
+
+void Parser::deliver(std::string_view plain) {
   switch (place_) {
     case Place::reasoning:
       reasoning_.add(plain, events_);
@@ -326,7 +347,6 @@ void Parser::pass_on(bool hold_unfinished) {
     case Place::done:
       break;
   }
-  begin_ += plain.size();
 }
 
 // Leaves out the n bytes at the candidate.

@@ -75,6 +75,8 @@ class Parser {
 
   void begin();
   void append(std::string_view bytes);
+  bool take_plain(std::string_view bytes);
+  void deliver(std::string_view plain);
   void flush_ids();
   void run(bool at_end);
   bool leave_start(bool at_end);

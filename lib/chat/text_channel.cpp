@@ -18,7 +18,7 @@ void TextChannel::add(std::string_view bytes, EventQueue& events) {
     return;
   }
   std::string& out = events.open(kind_, -1);
-  out.append(newlines_, '\n');
+  if (newlines_ > 0) out.append(newlines_, '\n');
   out += bytes.substr(0, bytes.size() - n_last);
   events.close();
   newlines_ = n_last;

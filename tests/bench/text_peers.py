@@ -2,11 +2,12 @@
 """The tokenizer against Hugging Face's, in one run: each repetition of one is followed by one of the other.
 
     python3 -m venv /tmp/peers && /tmp/peers/bin/pip install tokenizers
-    /tmp/peers/bin/python tests/bench/text_peers.py build/bench/tests/bench/tokenizer_bench TEXT_FOLDER...
+    /tmp/peers/bin/python tests/bench/text_peers.py build/bench/tests/bench/tokenizer_bench [--tokenizer FILE] TEXT_FOLDER...
 
 Trains a byte-level BPE of the real size (200,000 tokens and the family's 54 added ones) on the text files below the
 folders, then measures loading, encoding of documents (one thread each) and decoding; ids must be equal. The
-texts that are measured are left out of training. Never needed by the build or the tests.
+texts that are measured are left out of training. FILE keeps the tokenizer: trained where it is not there yet, and then nothing
+is measured. Never needed by the build or the tests.
 """
 import array, json, os, pathlib, random, statistics, subprocess, sys, tempfile, time, zlib
 
@@ -71,14 +72,21 @@ def timed(work):
 
 
 def main():
-    bench, folders = sys.argv[1], sys.argv[2:]
+    bench, folders, kept = sys.argv[1], sys.argv[2:], None
+    if folders[0] == "--tokenizer":
+        kept, folders = pathlib.Path(folders[1]), folders[2:]
     work = pathlib.Path(tempfile.mkdtemp())
     prose, code = documents(folders, PROSE), documents(folders, CODE)
     measured = {"prose": take(prose, MEASURED), "code": take(code, MEASURED)}
-    seconds, n = timed(lambda: train(take(prose, TRAINED // 2) + take(code, TRAINED // 2), work / "tokenizer.json"))
-    print(f"Hugging Face tokenizers {__version__}; {n} tokens trained in {seconds:.0f} s, {work / 'tokenizer.json'}")
-    ours = subprocess.Popen([bench, str(work / "tokenizer.json"), "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    theirs = Tokenizer.from_file(str(work / "tokenizer.json"))
+    file = kept or work / "tokenizer.json"
+    if not file.exists():
+        seconds, n = timed(lambda: train(take(prose, TRAINED // 2) + take(code, TRAINED // 2), file))
+        print(f"{n} tokens trained in {seconds:.0f} s, {file}")
+        if kept:
+            return
+    print(f"Hugging Face tokenizers {__version__}")
+    ours = subprocess.Popen([bench, str(file), "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    theirs = Tokenizer.from_file(str(file))
 
     def ask(line):
         ours.stdin.write(line + "\n")
@@ -92,8 +100,8 @@ def main():
         print(f"| {name}{speed} | {b / a:.1f} |", flush=True)
 
     print("| | mm2 | Hugging Face | times |\n|---|---|---|---|")
-    pairs = [(ask("load")[0], timed(lambda: Tokenizer.from_file(str(work / "tokenizer.json")))[0]) for _ in range(7)]
-    row("load, 200,054 tokens", *zip(*pairs))
+    pairs = [(ask("load")[0], timed(lambda: Tokenizer.from_file(str(file)))[0]) for _ in range(7)]
+    row(f"load, {theirs.get_vocab_size():,} tokens", *zip(*pairs))
     for kind, texts in measured.items():
         (work / kind).write_bytes("\0".join(texts).encode())
         pairs, n_bytes = [], sum(len(t.encode()) for t in texts)
