@@ -202,7 +202,9 @@ class ChatLoop {
           "/reset           a new conversation\n"
           "/stats           tokens and speed of the last answer\n"
           "/exit            end, as Ctrl-D does; Ctrl-C stops an answer\n"
-          "A line that ends in a backslash goes on; a pasted text keeps its lines.\n");
+          "A line that ends in a backslash goes on; a pasted text keeps its lines. After a tool "
+          "call\n"
+          "type what the tool returns; an empty line leaves it without an answer.\n");
     }
     return true;
   }

@@ -1,5 +1,6 @@
 #include "progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -122,6 +123,10 @@ void ProgressDisplay::draw_bar(const mm2_progress& progress, double seconds) {
     line +=
         "  " + subject.substr(subject.rfind('/') == std::string::npos ? 0 : subject.rfind('/') + 1);
   }
+  // What does not fit would stay behind: only the last row is cleared.
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && line.size() >= size.ws_col)
+    line.resize(size.ws_col - 1u);
   std::fprintf(stderr, "\r%s\033[K", line.c_str());
   std::fflush(stderr);
   drawn_ = true;
