@@ -1,6 +1,7 @@
 """Claims about the C ABI that are read off headers, compiler and library.
 
-abi_test.py CHECK key=value...   keys: source (root), cc, cxx, nm, readelf, library, layout, misuse, reload
+abi_test.py CHECK key=value...   keys: source (root), cc, cxx, nm, readelf, library, layout, misuse, experimental,
+                             reload
 abi_test.py --write-goldens ...  writes tests/abi/golden anew; additions are fine after 0.1, changes are not
 """
 
@@ -122,19 +123,38 @@ class Abi:
         declared = re.findall(r"^MM2_API[^;(]*?(\w+)\(", self.all_text(), re.M)
         missing = [name for name in declared if not re.search(rf"\b{name}\b", source)]
         assert not missing, f"misuse.c never calls {missing}"
-        with tempfile.TemporaryDirectory() as folder:
-            report = pathlib.Path(folder) / "report"
-            done = subprocess.run([self.given["misuse"], str(report)], capture_output=True, cwd=folder)
-            said = report.read_text() if report.exists() else ""
-            assert done.returncode == 0, f"exit {done.returncode} {said}{done.stderr.decode()}"
-            assert done.stdout == b"" and done.stderr == b"", f"printed {done.stdout!r} {done.stderr!r}"
-            assert not list(pathlib.Path(folder).iterdir()), "left files behind"
+        self.run_silent(self.given["misuse"])
 
     def check_reload(self):
         """the library can be opened, used and closed at run time, again and again"""
         run(self.given["reload"], self.given["library"])
 
+    def check_experimental(self):
+        """the experimental header keeps the rules of the others, its functions are in the archive only and refuse what does not fit"""
+        header = self.include / "mm2/experimental/kernels.h"
+        for standard in ["c89", "c99", "c11", "c17"]:
+            run(self.given["cc"], f"-std={standard}", *STRICT, "-x", "c", header)
+        for standard in ["c++11", "c++20"]:
+            run(self.given["cxx"], f"-std={standard}", *STRICT, "-x", "c++", header)
+        declared = set(re.findall(r"^MM2_API[^;(]*?(\w+)\(", header.read_text(), re.M))
+        assert declared and all(name.startswith("mm2x_") for name in declared), declared
+        assert "mm2x_" not in run(self.given["nm"], "-D", "--defined-only", self.given["library"])
+        source = (self.here / "experimental.c").read_text()
+        missing = [name for name in declared if not re.search(rf"\b{name}\b", source)]
+        assert not missing, f"experimental.c never calls {missing}"
+        self.run_silent(self.given["experimental"])
+
     # Means.
+
+    def run_silent(self, program):
+        """The program ends well, says nothing, and leaves no file."""
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder) / "report"
+            done = subprocess.run([program, str(report)], capture_output=True, cwd=folder)
+            said = report.read_text() if report.exists() else ""
+            assert done.returncode == 0, f"exit {done.returncode} {said}{done.stderr.decode()}"
+            assert done.stdout == b"" and done.stderr == b"", f"printed {done.stdout!r} {done.stderr!r}"
+            assert not list(pathlib.Path(folder).iterdir()), "left files behind"
 
     def all_text(self):
         return "\n".join(header.read_text() for header in self.headers)

@@ -279,8 +279,8 @@ class Threads(unittest.TestCase):
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import mm2
-engine = mm2.load({tiny!r}).engine(max_tokens_per_step=4096, kv_tokens=8192, n_threads=1, activations="f32")
-rows = [mm2.Rows(0, [1] * 4000)]
+engine = mm2.load({tiny!r}).engine(max_tokens_per_step=2048, kv_tokens=4096, n_threads=1, activations="f32")
+rows = [mm2.Rows(0, [1] * 2000)]
 {handler}
 begin = time.perf_counter()
 engine.step(rows)
@@ -313,7 +313,7 @@ class CtrlC(unittest.TestCase):
 
     def test_a_handler_that_raises_nothing_lets_the_step_be_done(self):
         said = self.run_program("calls = []\nhandler = lambda *a: calls.append(a)\nsignal.signal(signal.SIGINT, handler)", "handler")
-        self.assertEqual(said[:2] + said[3:], ["done", "4000", "True"])
+        self.assertEqual(said[:2] + said[3:], ["done", "2000", "True"])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 docs/python.md is the guide.
 """
 
-from . import _core, checkpoint
+from . import _core, checkpoint, kernels
 from ._core import Cancellation, Detokenizer, Logits, Rows
 from ._engine import Engine, EngineInfo, KVPool
 from ._errors import (

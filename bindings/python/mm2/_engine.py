@@ -122,7 +122,7 @@ class Engine(_core.Engine):
         """Tokens as they are generated.
 
         prompt: text (ordinary text, no special tokens) or ids. options: max_tokens, stop (strings that end the text and are not
-        part of it), edit_logits, and those of Sampler; what is not given comes from the checkpoint's generation_config.json.
+        part of it), edit_logits, salt (of the tenant, with a prefix cache), and those of Sampler; what is not given comes from the checkpoint's generation_config.json.
         A last Token with id -1 carries text that was held back.
         """
         return iter(self._run(prompt, **options))

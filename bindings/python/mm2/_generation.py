@@ -77,6 +77,7 @@ class Run:
         stop: str | Sequence[str] = (),
         cancellation: _core.Cancellation | None = None,
         edit_logits: Callable[[Any], object] | None = None,
+        salt: int = 0,
         **sampling: Any,
     ) -> None:
         info, model = engine.info, engine.model
@@ -98,6 +99,7 @@ class Run:
         self._sampler = Sampler(info.n_vocab, edit_logits=edit_logits, **options)
         self._text = model.tokenizer.stream()
         self._stops = StopStrings([stop] if isinstance(stop, str) else stop)
+        self._salt = salt
         self.reason = "length"
         self.n_tokens = 0
 
@@ -113,8 +115,10 @@ class Run:
             self._engine.free(seq)
 
     def _prefill(self, seq: int) -> _core.Logits:
-        size = self._engine.info.max_tokens_per_step
-        for first in range(0, len(self.prompt), size):
+        size, begin = self._engine.info.max_tokens_per_step, 0
+        if self._engine.info.prefix_cache:
+            begin = self._engine.prefix_match(seq, self.prompt, self._salt)
+        for first in range(begin, len(self.prompt), size):
             part = self.prompt[first : first + size]
             last = first + size >= len(self.prompt)
             logits = self._engine.step([_core.Rows(seq, part, int(last), first)], keep=True, cancellation=self._cancellation)

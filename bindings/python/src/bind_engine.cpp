@@ -72,6 +72,47 @@ py::tuple kv_pool(Engine& engine) {
   return py::make_tuple(free, total, block_size);
 }
 
+/// Any integer of 64 bits, as Python's hash() gives them too.
+uint64_t salt_of(const py::object& salt) {
+  const uint64_t bits = PyLong_AsUnsignedLongLongMask(salt.ptr());
+  if (bits == UINT64_MAX && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  return bits;
+}
+
+int32_t prefix_match(Engine& engine, int32_t seq, const py::object& tokens,
+                     const py::object& salt) {
+  const std::vector<int32_t> ids = ids_of(tokens);
+  const uint64_t tenant = salt_of(salt);
+  return engine.alone([&](mm2::Engine& e) {
+    int32_t matched = 0;
+    mm2::detail::call(mm2_prefix_match, e.get(), seq, ids.data(), static_cast<int32_t>(ids.size()),
+                      tenant, &matched);
+    return matched;
+  });
+}
+
+void bind_prefix(py::class_<Engine>& engine) {
+  engine.def("prefix_match", &prefix_match, "seq"_a, "tokens"_a, "salt"_a = 0)
+      .def(
+          "prefix_evict",
+          [](Engine& e, int64_t n_blocks) {
+            return e.alone([&](mm2::Engine& h) {
+              int64_t evicted = 0;
+              mm2::detail::call(mm2_prefix_evict, h.get(), n_blocks, &evicted);
+              return evicted;
+            });
+          },
+          "n_blocks"_a)
+      .def(
+          "prefix_clear",
+          [](Engine& e, const py::object& salt) {
+            const uint64_t tenant = salt.is_none() ? 0 : salt_of(salt);
+            const uint64_t* only = salt.is_none() ? nullptr : &tenant;
+            e.alone([&](mm2::Engine& h) { mm2::detail::call(mm2_prefix_clear, h.get(), only); });
+          },
+          "salt"_a = py::none());
+}
+
 void bind_rows(py::module_& m) {
   py::class_<Cancellation>(m, "Cancellation")
       .def(py::init<>())
@@ -98,8 +139,9 @@ void bind_rows(py::module_& m) {
 void bind_engine(py::module_& m) {
   bind_rows(m);
   m.def("_estimate", &estimate);
-  py::class_<Engine>(m, "Engine")
-      .def(py::init(&make_engine), "model"_a, "options"_a = py::dict())
+  py::class_<Engine> engine(m, "Engine");
+  bind_prefix(engine);
+  engine.def(py::init(&make_engine), "model"_a, "options"_a = py::dict())
       .def("_info", &info_of)
       .def("_memory",
            [](Engine& e) { return dict_of(e.alone([](mm2::Engine& h) { return h.memory(); })); })
