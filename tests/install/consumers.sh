@@ -60,6 +60,34 @@ case $what in
     cd "$source"
     ASAN_OPTIONS=detect_leaks=0 "$work/readme/readme" | grep "^ Tokyo\."
     ;;
+  ctypes)
+    python3 -B "$here/consumer.py" "$(echo "$moved"/lib*/libmm2.so.0)" "$source/examples/models/mm2-tiny" | grep -x "mm2 [0-9.]* works"
+    ;;
+  wheel) # built from this tree, installed into a new environment on another path, used from there
+    python=${PYTHON:-python3}
+    work=$work-wheel
+    rm -rf "$work"
+    mkdir -p "$work"
+    "$python" -m venv "$work/first"
+    if ! "$work/first/bin/pip" download -q --no-deps -d "$work/tools" "scikit-build-core>=0.10" >"$work/pip.log" 2>&1; then
+      echo "skipped: scikit-build-core cannot be fetched here, and a wheel is built with it"
+      exit 77
+    fi
+    (cd "$source" && "$work/first/bin/pip" wheel -q --no-deps -w "$work/wheels" .) >"$work/wheel.log" 2>&1 || { tail -50 "$work/wheel.log"; exit 1; }
+    "$python" -m venv "$work/second"
+    mv "$work/second" "$work/elsewhere"
+    "$work/elsewhere/bin/python" -m pip install -q "$work"/wheels/mm2-*.whl >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
+    cd "$work"
+    "$work/elsewhere/bin/python" -c "
+import mm2, sys
+from mm2 import kernels
+engine = mm2.load('$source/examples/models/mm2-tiny').engine()
+assert engine.chat([{'role': 'user', 'content': 'What is 47 + 38?'}], temperature=0).content == '47 + 38 = 85'
+assert mm2.__file__.startswith('$work/elsewhere/') and 'linear' in kernels.describe()['operations']
+print('mm2', mm2.__version__, 'works')" | grep -x "mm2 [0-9.]* works"
+    library=$(echo "$work"/elsewhere/lib*/python*/site-packages/mm2/libmm2.so.0)
+    readelf -d "${library%/*}"/_core*.so | grep -q 'R.*PATH.*\[$ORIGIN\]'
+    ;;
   add_subdirectory)
     # What is tested is the build description. The options are those of the build that holds this test, so that a
     # compiler cache has the objects already; without one they are compiled as cheaply as possible.

@@ -102,6 +102,7 @@ class Steps(unittest.TestCase):
     def test_rows_take_ids_in_any_form(self):
         for ids in ([5, 6], (5, 6), np.array([5, 6], np.int32), np.array([5, 6], np.int64), range(5, 7)):
             self.assertEqual(mm2.Rows(0, ids).tokens, [5, 6])
+        self.assertEqual(mm2.Rows(0, np.int64(5)).tokens, mm2.Rows(0, 5).tokens)
         for wrong in (np.array([1.0]), [1.5], "12", None):
             with self.assertRaises(TypeError, msg=repr(wrong)):
                 mm2.Rows(0, wrong)
@@ -157,6 +158,11 @@ class Steps(unittest.TestCase):
         gc.collect()
         np.testing.assert_array_equal(kept.numpy(), copy)
 
+    def test_logits_outlive_their_engine(self):
+        logits = tiny().engine().step([mm2.Rows(0, prompt())])
+        gc.collect()
+        np.testing.assert_array_equal(logits.numpy(), self.step(prompt()).numpy())
+
     def test_memory_is_taken_again_when_nobody_looks(self):
         def address():
             return self.step(1).numpy().__array_interface__["data"][0]
@@ -187,6 +193,29 @@ class Steps(unittest.TestCase):
         with self.assertRaises(ValueError):
             self.engine.truncate(0, 1)
 
+    def test_a_prompt_finds_the_blocks_of_an_earlier_one_of_its_tenant(self):
+        ids = list(range(1, 201))
+        self.assertEqual(self.engine.prefix_match(0, ids, salt=7), 0)
+        first = self.step(ids).numpy()
+        self.engine.free(0)
+        self.assertEqual(self.engine.prefix_match(1, ids, salt=8), 0)
+        matched = self.engine.prefix_match(2, ids, salt=7)
+        self.assertEqual(matched, 192)
+        np.testing.assert_array_equal(first, self.step(ids[matched:], seq=2).numpy())
+        for seq in (1, 2):
+            self.engine.free(seq)
+        self.assertGreater(self.engine.prefix_evict(100), 0)
+        self.engine.prefix_clear()
+        self.assertEqual(self.engine.prefix_match(3, ids, salt=7), 0)
+
+    def test_a_sequence_goes_on_in_another_engine_with_the_same_bits(self):
+        ids, other = prompt(), tiny().engine()
+        self.step(ids)
+        other.import_seq(5, self.engine.export_seq(0))
+        np.testing.assert_array_equal(self.step(9).numpy(), other.step([mm2.Rows(5, 9)]).numpy())
+        with self.assertRaises(ValueError):
+            other.import_seq(6, b"garbage")
+
     def test_a_full_pool_raises_and_changes_nothing(self):
         engine = tiny().engine(kv_tokens=128, max_seqs=2)
         engine.step([mm2.Rows(0, [1] * 100)])
@@ -200,6 +229,9 @@ class Steps(unittest.TestCase):
             self.engine.step([mm2.Rows(0, [1], position=5)])
         with self.assertRaises(ValueError):
             mm2.Rows(0, [1], position=-1)
+        for outputs in (-1, 2, 2**31 - 1):
+            with self.assertRaises(mm2.InvalidArgument):
+                self.engine.step([mm2.Rows(0, [1], outputs)])
 
     def test_options_come_back_as_they_were_resolved(self):
         engine = tiny().engine(max_seqs=3, kv_tokens=500, kv_dtype="f32", n_threads=1)

@@ -81,7 +81,7 @@ class Parsers(unittest.TestCase):
         return [e for piece in pieces for e in parser.push(piece)] + parser.finish()
 
     def joined(self, events):
-        builder = mm2._types.AnswerBuilder()
+        builder = mm2.AnswerBuilder()
         for event in events:
             builder.add(event)
         return builder.answer()

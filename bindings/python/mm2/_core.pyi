@@ -82,6 +82,12 @@ class Engine:
 
     def truncate(self, seq: int, length: int) -> None: ...
     def free(self, seq: int) -> None: ...
+    def export_seq(self, seq: int) -> bytes:
+        """A sequence, to be kept elsewhere and imported into any engine of the same model and KV format."""
+
+    def import_seq(self, seq: int, data: bytes) -> None:
+        """seq, which must hold nothing, goes on with the same bits."""
+
     def prefix_match(self, seq: int, tokens: _Ids, salt: int = 0) -> int:
         """Begins seq with the longest cached beginning of tokens, and tells how many of them need no step."""
 

@@ -76,7 +76,8 @@ def name_of(number: int, choices: Mapping[str, int]) -> str:
 def progress_adapter(callback: ProgressCallback | None) -> Callable[[int, int, int, str], object] | None:
     if callback is None:
         return None
-    return lambda stage, done, total, subject: callback(Progress(_STAGES[stage], done, total, subject))
+    hear = callback
+    return lambda stage, done, total, subject: hear(Progress(_STAGES[stage], done, total, subject))
 
 
 def tqdm_progress(bar: Any) -> ProgressCallback:
@@ -119,7 +120,8 @@ class Model(_core.Model):
     @functools.cached_property
     def info(self) -> ModelInfo:
         raw = self._info()
-        return ModelInfo(**{**raw, "isa": name_of(raw["isa"], ISAS)})
+        raw["isa"] = name_of(raw["isa"], ISAS)
+        return ModelInfo(**raw)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

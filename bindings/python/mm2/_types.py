@@ -44,7 +44,7 @@ class TextDelta(NamedTuple):
 
 
 class ToolCallBegin(NamedTuple):
-    index: int
+    call_index: int
     name: str
     type: str = "tool_call_begin"
 
@@ -52,7 +52,7 @@ class ToolCallBegin(NamedTuple):
 class ToolCallArguments(NamedTuple):
     """A fragment: those of a call join to one JSON object."""
 
-    index: int
+    call_index: int
     text: str
     type: str = "tool_call_arguments"
 
@@ -60,7 +60,7 @@ class ToolCallArguments(NamedTuple):
 class ToolCallEnd(NamedTuple):
     """The call is complete; one that never gets this is to be dropped."""
 
-    index: int
+    call_index: int
     type: str = "tool_call_end"
 
 
@@ -117,11 +117,11 @@ class AnswerBuilder:
         elif isinstance(event, ReasoningDelta):
             self._reasoning.append(event.text)
         elif isinstance(event, ToolCallBegin):
-            self._calls[event.index] = (event.name, [])
+            self._calls[event.call_index] = (event.name, [])
         elif isinstance(event, ToolCallArguments):
-            self._calls[event.index][1].append(event.text)
+            self._calls[event.call_index][1].append(event.text)
         elif isinstance(event, ToolCallEnd):
-            self._complete.append(event.index)
+            self._complete.append(event.call_index)
         else:
             self._finish = event
 

@@ -91,8 +91,24 @@ int32_t prefix_match(Engine& engine, int32_t seq, const py::object& tokens,
   });
 }
 
+py::bytes export_seq(Engine& engine, int32_t seq) {
+  const mm2::detail::Buffer buffer;
+  engine.alone(
+      [&](mm2::Engine& e) { mm2::detail::call(mm2_seq_export, e.get(), seq, buffer.get()); });
+  return {static_cast<const char*>(mm2_buffer_data(buffer.get())), mm2_buffer_size(buffer.get())};
+}
+
+void import_seq(Engine& engine, int32_t seq, const py::bytes& data) {
+  const std::string_view bytes = bytes_of(data);
+  engine.alone([&](mm2::Engine& e) {
+    mm2::detail::call(mm2_seq_import, e.get(), seq, bytes.data(), bytes.size());
+  });
+}
+
 void bind_prefix(py::class_<Engine>& engine) {
   engine.def("prefix_match", &prefix_match, "seq"_a, "tokens"_a, "salt"_a = 0)
+      .def("export_seq", &export_seq, "seq"_a)
+      .def("import_seq", &import_seq, "seq"_a, "data"_a)
       .def(
           "prefix_evict",
           [](Engine& e, int64_t n_blocks) {

@@ -1,5 +1,7 @@
 #include "engine.h"
 
+#include <algorithm>
+
 #include "interrupt.h"
 
 namespace mm2::python {
@@ -42,7 +44,8 @@ void Engine::fill(const py::list& rows, Batch* batch) {
     const int32_t position = row.position < 0 ? handle_.length(row.seq) : row.position;
     batch->rows.push_back({row.seq, position, n_tokens, row.outputs});
     batch->tokens.insert(batch->tokens.end(), row.tokens.begin(), row.tokens.end());
-    if (row.outputs > 0) batch->n_outputs += row.outputs;
+    // More than there are tokens is the engine's to refuse, not a reason to take memory.
+    if (row.outputs > 0) batch->n_outputs += std::min(row.outputs, n_tokens);
   }
 }
 
@@ -79,15 +82,15 @@ std::unique_ptr<Logits> Engine::step(const py::iterable& rows, bool keep, bool p
   }
   Batch batch;
   fill(items, &batch);
-  ++*steps_;
+  ++pool_->n_steps;
   const auto n_floats = static_cast<size_t>(batch.n_outputs * n_vocab_);
-  std::shared_ptr<LogitsBuffer> buffer = pool_.take(n_floats);
+  std::shared_ptr<LogitsBuffer> buffer = pool_->take(n_floats);
   for (;;) {
     std::vector<mm2_status> row_status(partial ? batch.rows.size() : 0);
     const Outcome outcome = run(batch, buffer->data.get(), n_floats,
                                 partial ? row_status.data() : nullptr, cancellation);
     if (outcome.status == MM2_OK) {
-      return std::make_unique<Logits>(std::move(buffer), steps_, batch.n_outputs, n_vocab_, keep,
+      return std::make_unique<Logits>(std::move(buffer), pool_, batch.n_outputs, n_vocab_, keep,
                                       std::move(row_status));
     }
     if (outcome.status != MM2_CANCELLED || !outcome.signalled) throw mm2::Error(outcome.error);

@@ -64,8 +64,7 @@ class Engine {
   std::mutex mutex_;  // never waited for with the interpreter's lock
   mm2::Engine handle_;
   int64_t n_vocab_;
-  LogitsPool pool_;
-  std::shared_ptr<uint64_t> steps_ = std::make_shared<uint64_t>(0);
+  std::shared_ptr<LogitsPool> pool_ = std::make_shared<LogitsPool>();
 };
 
 }  // namespace mm2::python

@@ -25,18 +25,18 @@ std::shared_ptr<LogitsBuffer> LogitsPool::take(size_t n_floats) {
   return buffer;
 }
 
-Logits::Logits(std::shared_ptr<LogitsBuffer> buffer, std::shared_ptr<const uint64_t> engine_step,
+Logits::Logits(std::shared_ptr<LogitsBuffer> buffer, std::shared_ptr<const LogitsPool> pool,
                int64_t rows, int64_t vocab, bool keep, std::vector<mm2_status> status)
     : n_rows(rows),
       n_vocab(vocab),
       row_status(std::move(status)),
       buffer_(buffer),
       kept_(keep ? std::move(buffer) : nullptr),
-      engine_step_(std::move(engine_step)),
-      step_(*engine_step_) {}
+      pool_(std::move(pool)),
+      step_(pool_->n_steps) {}
 
 bool Logits::is_valid() const {
-  return kept_ != nullptr || *engine_step_ == step_;
+  return kept_ != nullptr || pool_->n_steps == step_;
 }
 
 std::shared_ptr<LogitsBuffer> Logits::lease() const {
@@ -45,8 +45,8 @@ std::shared_ptr<LogitsBuffer> Logits::lease() const {
   if (buffer != nullptr) return buffer;
   const py::object stale = py::module_::import("mm2._errors").attr("StaleLogits");
   PyErr_SetString(stale.ptr(),
-                  "these logits belong to a step that is over: the engine has begun another one, "
-                  "or is gone; step(..., keep=True) keeps them");
+                  "these logits belong to a step that is over, the engine has begun another one; "
+                  "step(..., keep=True) keeps them");
   throw py::error_already_set();
 }
 

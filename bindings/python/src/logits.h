@@ -17,6 +17,7 @@ struct LogitsBuffer {
 class LogitsPool {
  public:
   std::shared_ptr<LogitsBuffer> take(size_t n_floats);
+  uint64_t n_steps = 0;  // begun by the engine
 
  private:
   std::vector<std::shared_ptr<LogitsBuffer>> buffers_;
@@ -27,7 +28,7 @@ class LogitsPool {
 /// numbers as they are, as long as it lives.
 class Logits {
  public:
-  Logits(std::shared_ptr<LogitsBuffer> buffer, std::shared_ptr<const uint64_t> engine_step,
+  Logits(std::shared_ptr<LogitsBuffer> buffer, std::shared_ptr<const LogitsPool> pool,
          int64_t n_rows, int64_t n_vocab, bool keep, std::vector<mm2_status> row_status);
 
   std::shared_ptr<LogitsBuffer> lease() const;
@@ -39,8 +40,9 @@ class Logits {
  private:
   std::weak_ptr<LogitsBuffer> buffer_;
   std::shared_ptr<LogitsBuffer> kept_;
-  std::shared_ptr<const uint64_t> engine_step_;  // counts the engine's steps
-  uint64_t step_;                                // the one that this belongs to
+  std::shared_ptr<const LogitsPool>
+      pool_;       // outlives its engine as long as somebody has logits of it
+  uint64_t step_;  // the step that this belongs to
 };
 
 }  // namespace mm2::python

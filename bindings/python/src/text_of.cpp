@@ -61,6 +61,7 @@ std::vector<int32_t> ids_of(py::handle tokens) {
       const auto* data = static_cast<const int32_t*>(info.ptr);
       return {data, data + info.size};
     }
+    if (info.ndim == 0) return {id_of(tokens)};
     if (info.ndim != 1) throw py::value_error("token ids must have one dimension");
   }
   std::vector<int32_t> ids;
