@@ -57,15 +57,24 @@ size_t valid_prefix(std::string_view text) {
             0x8080808080808080u) == 0)
       i += 32;
     while (text.size() - i >= 8 && (word_at(i) & 0x8080808080808080u) == 0) i += 8;
-    if (i == text.size()) break;
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (lead < 0x80) {
-      ++i;
-      continue;
+    // One at a time until a word of plain characters has come by; those of two bytes without a call.
+    for (int n_plain = 0; n_plain < 8 && i < text.size();) {
+      const auto lead = static_cast<unsigned char>(text[i]);
+      if (lead < 0x80) {
+        ++i;
+        ++n_plain;
+        continue;
+      }
+      n_plain = 0;
+      if (lead >= 0xC2 && lead < 0xE0 && i + 1 < text.size() &&
+          (static_cast<unsigned char>(text[i + 1]) & 0xC0) == 0x80) {
+        i += 2;
+        continue;
+      }
+      const Step s = step(text.substr(i));
+      if (!s.well_formed) return i;
+      i += s.length;
     }
-    const Step s = step(text.substr(i));
-    if (!s.well_formed) return i;
-    i += s.length;
   }
   return i;
 }

@@ -4,6 +4,8 @@
 //                                     interpreter-json; out: seconds of one rendering, CRC of the text
 //
 // "-json" counts reading the request too.
+//
+//   template_bench --hostile          the slowest of the hostile programs of the tests
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -18,6 +20,7 @@
 #include "chat/document.h"
 #include "chat/jinja/template.h"
 #include "chat/renderer.h"
+#include "unit/chat/hostile_templates.h"
 
 namespace {
 
@@ -45,11 +48,39 @@ double seconds_of(int n, Work work) {
   return taken.count() / n;
 }
 
+// The better of two runs of each, with the default budgets.
+int run_hostile() {
+  std::vector<std::pair<double, std::string>> took;
+  Value nothing;
+  nothing.kind = Value::Kind::object;
+  size_t n_budget = 0;
+  for (const auto& [name, source] : hostile::programs()) {
+    double best = 1e30;
+    bool ended_by_budget = false;
+    for (int i = 0; i < 2; ++i) {
+      best = std::min(best, seconds_of(1, [&] {
+                        const auto program = jinja::parse_program(source);
+                        if (!program.ok()) return;
+                        const auto out = jinja::render(**program, nothing, {}, {});
+                        ended_by_budget = !out.ok() && out.status().code() == mm2::Code::budget;
+                      }));
+    }
+    n_budget += ended_by_budget;
+    took.emplace_back(best, name);
+  }
+  std::sort(took.rbegin(), took.rend());
+  std::printf("%zu programs, %zu ended by a budget; the slowest:\n", took.size(), n_budget);
+  for (size_t i = 0; i < 5; ++i)
+    std::printf("%8.1f ms  %s\n", took[i].first * 1e3, took[i].second.c_str());
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--hostile") return run_hostile();
   if (argc < 3) {
-    std::fprintf(stderr, "usage: template_bench TEMPLATE REQUEST\n");
+    std::fprintf(stderr, "usage: template_bench TEMPLATE REQUEST | --hostile\n");
     return 2;
   }
   const std::string source = read_file(argv[1]), request = read_file(argv[2]);
