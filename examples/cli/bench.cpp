@@ -21,7 +21,7 @@ constexpr int32_t kM2Layers = 62;
 
 struct BenchOptions {
   std::string model, synthetic, quant, prompts = "64,512";
-  int32_t layers = 0, batch = 1, depth = 128, repetitions = 5;
+  int32_t layers = 0, vocab = 0, batch = 1, depth = 128, repetitions = 5;
   bool json = false;
   EngineFlags engine;
 };
@@ -212,8 +212,8 @@ void print_result(const Json& result) {
 
 Model open_model(const BenchOptions& options) {
   if (options.synthetic.empty()) {
-    if (options.layers != 0 || !options.quant.empty()) {
-      throw Failure(kUsage, "reading --layers and --quant", "they go with --synthetic");
+    if (options.layers != 0 || options.vocab != 0 || !options.quant.empty()) {
+      throw Failure(kUsage, "reading --layers, --vocab and --quant", "they go with --synthetic");
     }
     if (options.model.empty()) {
       throw Failure(kUsage, "reading the command line", "MODEL or --synthetic is missing");
@@ -221,7 +221,8 @@ Model open_model(const BenchOptions& options) {
     return load_model(find_model(options.model), options.engine);
   }
   SyntheticModel synthetic(options.synthetic, options.quant.empty() ? "w4" : options.quant,
-                           options.layers == 0 ? 1 : options.layers);
+                           options.layers == 0 ? 1 : options.layers,
+                           options.vocab == 0 ? SyntheticModel::kVocab : options.vocab);
   const mm2_source source = synthetic.source();
   return load_model(synthetic.path(), options.engine, false, &source);
 }
@@ -229,9 +230,9 @@ Model open_model(const BenchOptions& options) {
 /// What the rate of the measured layers means for a model of 62: everything but lm_head is read once
 /// for each layer.
 Json whole_model(const Json& decode, const mm2_model_info& shape) {
-  const double head = 2e-9 * shape.n_vocab * shape.hidden;
-  const double layers = (decode["gb_per_step"].get<double>() - head) / shape.n_layers * kM2Layers;
-  const double gb = layers + head;
+  const double row = 2e-9 * shape.hidden;  // of lm_head
+  const double layer = (decode["gb_per_step"].get<double>() - row * shape.n_vocab) / shape.n_layers;
+  const double gb = layer * kM2Layers + row * SyntheticModel::kVocab;
   return {{"layers", kM2Layers},
           {"gb_per_step", gb},
           {"tok_per_s", decode["batch"].get<double>() * decode["gb_per_s"].get<double>() / gb},
@@ -292,7 +293,11 @@ void add_bench(Program& program) {
       ->check(CLI::Range(1, 1000));
   verb->add_option("--synthetic", options->synthetic, "true shapes, random weights: m2 or m2-reap");
   verb->add_option("--layers", options->layers, "layers of the synthetic model, 1 unless said");
-  verb->add_option("--quant", options->quant, "weights of the synthetic model: w4, fp8, nvfp4 or bf16; w4 unless said");
+  verb->add_option("--vocab", options->vocab,
+                   "rows of its lm_head, 200064 unless said; fewer show the layers alone")
+      ->check(CLI::Range(256, 1 << 20));
+  verb->add_option("--quant", options->quant,
+                   "weights of the synthetic model: w4, fp8, nvfp4 or bf16; w4 unless said");
   verb->add_flag("--json", options->json, "one JSON object");
   options->engine.add_to(verb);
   program.on_run(verb, [options] { return run_bench(*options); });

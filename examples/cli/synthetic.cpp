@@ -8,8 +8,7 @@
 namespace cli {
 namespace {
 
-constexpr int64_t kHidden = 3072, kIntermediate = 1536, kQueryWidth = 48 * 128, kKvWidth = 8 * 128,
-                  kVocab = 200064;
+constexpr int64_t kHidden = 3072, kIntermediate = 1536, kQueryWidth = 48 * 128, kKvWidth = 8 * 128;
 constexpr uint64_t kAll = ~uint64_t{0};
 
 // Four numbers of 16 bits, two of 32, eight of 8.
@@ -61,7 +60,8 @@ struct SyntheticModel::File {
   bool is_config;
 };
 
-SyntheticModel::SyntheticModel(const std::string& shape, const std::string& quant, int32_t n_layers)
+SyntheticModel::SyntheticModel(const std::string& shape, const std::string& quant, int32_t n_layers,
+                               int64_t n_vocab)
     : path_("synthetic-" + shape + "-" + quant),
       quant_(quant),
       n_experts_(shape == "m2" ? 256 : 192) {
@@ -88,15 +88,15 @@ SyntheticModel::SyntheticModel(const std::string& shape, const std::string& quan
                  {"num_local_experts", n_experts_},
                  {"num_experts_per_tok", 8},
                  {"max_position_embeddings", 196608},
-                 {"vocab_size", kVocab},
+                 {"vocab_size", n_vocab},
                  {"tie_word_embeddings", false}};
   if (quant != "bf16") config["quantization_config"] = quantization_config(quant);
   config_ = config.dump();
 
-  add_plain("model.embed_tokens.weight", {kVocab, kHidden});
+  add_plain("model.embed_tokens.weight", {n_vocab, kHidden});
   for (int32_t l = 0; l < n_layers; ++l) add_layer(l);
   add("model.norm.weight", "BF16", {kHidden}, {0, repeat16(0x3F80)});
-  add_plain("lm_head.weight", {kVocab, kHidden});
+  add_plain("lm_head.weight", {n_vocab, kHidden});
 
   std::string text = header_.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');

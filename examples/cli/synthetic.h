@@ -15,9 +15,12 @@ namespace cli {
 
 class SyntheticModel {
  public:
+  static constexpr int64_t kVocab = 200064;
+
   /// shape: "m2" (256 experts) or "m2-reap" (192); quant: "w4", "fp8", "nvfp4" or "bf16". Throws
   /// Failure for other words.
-  SyntheticModel(const std::string& shape, const std::string& quant, int32_t n_layers);
+  SyntheticModel(const std::string& shape, const std::string& quant, int32_t n_layers,
+                 int64_t n_vocab);
 
   /// Valid while this object lives and stays where it is.
   mm2_source source();

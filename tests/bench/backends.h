@@ -15,6 +15,7 @@ inline std::vector<const mm2::kernels::Backend*> backends_here() {
 #if defined(__x86_64__)
   if (k::has_avx2()) all.push_back(k::avx2_backend());
   if (k::has_avx512()) all.push_back(k::avx512_backend());
+  if (k::has_avx512()) all.push_back(k::avx512_pairs_backend());
 #endif
   return all;
 }

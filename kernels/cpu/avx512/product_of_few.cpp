@@ -69,6 +69,33 @@ template <bool exact, int rows, int blocks, typename Codes>
   }
 }
 
+// The same for one exact row: its tables serve every block.
+template <bool exact, int blocks>
+requires(exact)
+    [[gnu::always_inline]] inline void add_steps(const RingFloats& codes, const char* at,
+                                                 int64_t distance, int64_t cols, const float* x,
+                                                 Sums<1, blocks>* sums) {
+  constexpr int kCols = RingFloats::kCols;
+  const __m512 eighth = _mm512_mul_ps(codes.table, _mm512_set1_ps(0x1p-11f));
+  for (int64_t k = 0; k < cols; k += kCols, at += RingFloats::kStepBytes, x += kCols) {
+    __m512 tables[kCols];
+    for (int j = 0; j < kCols; ++j) tables[j] = _mm512_mul_ps(eighth, _mm512_set1_ps(x[j]));
+#pragma GCC unroll 8
+    for (int b = 0; b < blocks; ++b) {
+      const char* step = at + b * distance;
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+#pragma GCC unroll 4
+        for (int64_t line = 64 * v; line < RingFloats::kStepBytes; line += 256) {
+          _mm_prefetch(step + kNear + line, _MM_HINT_T0);
+          _mm_prefetch(step + kFar + line, _MM_HINT_T1);
+        }
+        RingFloats::add(step, v, tables, &sums->of[0][b][v]);
+      }
+    }
+  }
+}
+
 // One chain over the whole row.
 template <bool exact, int rows, int blocks, typename Codes>
 void chain(const Place& place, const Codes& codes, const Rows& x, float* sums) {
