@@ -8,16 +8,16 @@ namespace cli {
 namespace {
 
 /// Verbs that the contract of the program names and that a later version will have.
-const char* const kLaterVerbs[] = {"serve",         "convert",        "quantize",  "repack",
-                                   "merge",         "forensics",      "calibrate", "prune",
-                                   "match-experts", "delete-experts", "kv-scales", "to-megatron",
-                                   "from-megatron", "shard-plan",     "reshard",   "roundtrip",
-                                   "manifest",      "resume",         "tensor"};
+const char* const kLaterVerbs[] = {
+    "convert",        "quantize",  "repack",      "merge",         "forensics",  "calibrate",
+    "prune",          "match-experts", "delete-experts", "kv-scales", "to-megatron", "from-megatron",
+    "shard-plan",     "reshard",   "roundtrip",   "manifest",      "resume",     "tensor"};
 
 std::string unknown_verb(const std::string& name) {
   for (const char* later : kLaterVerbs) {
     if (name == later) return "this version does not have the verb '" + name + "' yet";
   }
+  if (name == "serve") return "this program was built without the server (cpp-httplib was missing)";
   return "there is no verb '" + name + "'; `mm2 --help` lists all of them";
 }
 
@@ -88,6 +88,9 @@ int main(int argc, char** argv) {
   cli::add_logits(program);
   cli::add_score(program);
   cli::add_bench(program);
+#ifdef MM2_CLI_HAS_SERVER
+  cli::add_serve(program);
+#endif
   cli::add_estimate(program);
   cli::add_tokenize(program);
   cli::add_detokenize(program);

@@ -34,6 +34,7 @@ void add_generate(Program& program);
 void add_logits(Program& program);
 void add_score(Program& program);
 void add_bench(Program& program);
+void add_serve(Program& program);
 void add_estimate(Program& program);
 void add_tokenize(Program& program);
 void add_detokenize(Program& program);

@@ -86,6 +86,7 @@ Status Engine::take_memory(const Host& host) {
   row_results_.resize(max_seqs);
   positions_.resize(static_cast<size_t>(options_.max_tokens_per_step));
   expert_seen_.resize(static_cast<size_t>(shape.n_experts));
+  expert_tokens_.resize(static_cast<size_t>(shape.n_layers) * static_cast<size_t>(shape.n_experts));
   return {};
 }
 
@@ -288,14 +289,19 @@ Status Engine::step(std::span<const SeqRows> rows, std::span<const int32_t> toke
   return {};
 }
 
-// Counts the distinct experts of each layer, and passes everything on to whoever observes.
+// Counts the experts of each layer and the tokens that chose them, and passes everything on to whoever observes.
 void Engine::see(void* self, const char* name, int32_t layer, const void* values, int32_t number,
                  int64_t n_rows, int64_t width) {
   auto& engine = *static_cast<Engine*>(self);
   if (number == kernels::kI32) {
     std::ranges::fill(engine.expert_seen_, uint8_t{0});
     const std::span ids(static_cast<const int32_t*>(values), static_cast<size_t>(n_rows * width));
-    for (const int32_t id : ids) engine.expert_seen_[static_cast<size_t>(id)] = 1;
+    uint64_t* tokens = engine.expert_tokens_.data() +
+                       static_cast<size_t>(layer) * engine.expert_seen_.size();
+    for (const int32_t id : ids) {
+      engine.expert_seen_[static_cast<size_t>(id)] = 1;
+      ++tokens[id];
+    }
     engine.counters_.experts_touched +=
         static_cast<uint64_t>(std::ranges::count(engine.expert_seen_, uint8_t{1}));
     ++engine.counters_.expert_layers;

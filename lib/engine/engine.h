@@ -149,6 +149,7 @@ class Engine {
   std::vector<int32_t> positions_;           // [max_tokens_per_step]
   std::vector<int32_t> row_results_;         // [max_seqs]
   std::vector<uint8_t> expert_seen_;         // [n_experts]
+  std::vector<uint64_t> expert_tokens_;      // [n_layers, n_experts], since create
   const kernels::Observer* observer_ = nullptr;
   std::atomic<bool> interrupted_{false};
   std::atomic<bool> busy_{false};

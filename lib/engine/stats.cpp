@@ -49,6 +49,12 @@ Json Engine::stats() const {
   json["experts_touched"] = c.experts_touched;  // distinct ones of a layer in a step, summed
   json["expert_layers"] = c.expert_layers;      // layers run, over all steps
   json["n_experts"] = model_->shape().n_experts;
+  Json& layers = json["expert_tokens"] = Json::array();
+  for (auto layer = expert_tokens_.begin(); layer != expert_tokens_.end();) {
+    const auto end = layer + static_cast<ptrdiff_t>(expert_seen_.size());
+    layers.push_back(std::vector<uint64_t>(layer, end));
+    layer = end;
+  }
   json["kv"] = {{"block_size", options_.kv_block_size},
                 {"total_blocks", pool.n_blocks()},
                 {"free_blocks", pool.n_available()},
