@@ -4,6 +4,7 @@
 #   cmake/install-dependencies.sh            the library, the mm2 program, the examples and the tests
 #   cmake/install-dependencies.sh program    the library and the mm2 program only
 #   cmake/install-dependencies.sh fuzz       those of the fuzz preset as well: clang with libFuzzer
+#   cmake/install-dependencies.sh clients    into build/clients: the openai and anthropic packages, for tests/server
 #   cmake/install-dependencies.sh --list     prints the names, installs nothing
 set -eu
 
@@ -16,8 +17,15 @@ case "${1:-all}" in
   program) wanted="$program" ;;
   all) wanted="$program $tests" ;;
   fuzz) wanted="$program $tests $fuzz" ;;
+  clients)
+    # Their absence skips tests; it is no reason to stop.
+    folder="$(dirname "$0")/../build/clients"
+    "$folder/bin/python" -c "import openai, anthropic" 2>/dev/null && exit 0
+    python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check openai anthropic ||
+      echo "$0: the openai and anthropic packages could not be installed; the tests that need them are skipped" >&2
+    exit 0 ;;
   --list) echo "$program $tests"; exit 0 ;;
-  *) echo "usage: $0 [program|all|fuzz|--list]" >&2; exit 1 ;;
+  *) echo "usage: $0 [program|all|fuzz|clients|--list]" >&2; exit 1 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -18,6 +18,7 @@ if [ "${1:-}" = "--fuzz" ]; then
 fi
 step "dependencies"
 cmake/install-dependencies.sh
+cmake/install-dependencies.sh clients
 step "build, release"
 quietly cmake --preset default
 quietly cmake --build --preset default

@@ -127,8 +127,8 @@ void Scheduler::take_over_prefix(Sequence& sequence) {
     engine_.fork(sibling->seq_id, sequence.seq_id, sequence.n_prompt - 1);
     sequence.n_computed = sequence.n_prompt - 1;
   } else {
-    mm2::detail::call(mm2_prefix_match, engine_.get(), sequence.seq_id, sequence.tokens.data(),
-                sequence.n_tokens(), sequence.job->salt, &sequence.n_computed);
+    sequence.n_computed =
+        engine_.match_prefix(sequence.seq_id, sequence.tokens, sequence.job->salt);
   }
   if (!sequence.was_preempted) sequence.n_cached = sequence.n_computed;
 }

@@ -146,7 +146,7 @@ MM2_API void mm2_engine_clear_interrupt(mm2_engine* engine);
  *   flops                              two for each multiplication of a product
  *   experts_touched, expert_layers     distinct experts of a layer in a step, and layers, summed
  *   n_experts                          of one layer
-<<<<<<< HEAD
+ *   expert_tokens                      [[n_experts] of each layer]: tokens that chose an expert
  *   kv      {block_size, total_blocks, free_blocks, n_seqs, bytes}; free as in mm2_kv_pool
  *   prefix  enabled                  whether the engine has a cache (a boolean)
  *           queries, hits            calls of mm2_prefix_match, and those that matched something
@@ -155,10 +155,6 @@ MM2_API void mm2_engine_clear_interrupt(mm2_engine* engine);
  *           idle_blocks              those of them that no sequence holds
  *           merged_blocks            computed twice at the same time, kept once
  *           evicted_blocks           idle ones dropped, for a step or by the host
-=======
- *   expert_tokens                      [[n_experts] of each layer]: tokens that chose an expert
- *   kv      {block_size, total_blocks, free_blocks, n_seqs, bytes}
->>>>>>> 65580d9 (An OpenAI-compatible server: continuous batching over the C ABI, OpenAI's and Anthropic's endpoints, a chat page; engines count the tokens of each expert)
  *   memory  {weights, kv, buffers}     bytes
  *   n_threads, backend                 backend is a string
  * Not during a step. */
