@@ -6,8 +6,8 @@
 namespace server {
 namespace {
 
-const char* const kPosts[] = {"/v1/chat/completions", "/v1/completions", "/v1/messages",
-                              "/v1/messages/count_tokens", "/tokenize", "/detokenize"};
+const char* const kPosts[] = {"/v1/chat/completions",      "/v1/completions", "/v1/messages",
+                              "/v1/messages/count_tokens", "/tokenize",       "/detokenize"};
 const char* const kGets[] = {"/", "/v1/models", "/health", "/metrics", "/stats", "/version"};
 // These say nothing that is worth a key.
 const char* const kOpen[] = {"/", "/health", "/version", "/favicon.ico"};
@@ -31,9 +31,10 @@ Routes::Handled Routes::before_routing(const httplib::Request& request,
     return Handled::Handled;
   };
   if (!host_is_allowed(request.get_header_value("Host"))) {
-    return refuse("this server listens on the loopback interface and does not answer for the host '" +
-                      request.get_header_value("Host").substr(0, 100) + "'",
-                  403);
+    return refuse(
+        "this server listens on the loopback interface and does not answer for the host '" +
+            request.get_header_value("Host").substr(0, 100) + "'",
+        403);
   }
   if (!origin_is_allowed(request)) {
     return refuse("a page of '" + request.get_header_value("Origin").substr(0, 100) +
@@ -63,14 +64,16 @@ bool Routes::host_is_allowed(const std::string& host) const {
     return origin == "*" || host_name_of(origin) == name;
   };
   const auto& allowed = service_.options().allowed_origins;
-  return is_loopback(name) || name == listens || std::any_of(allowed.begin(), allowed.end(), is_same);
+  return is_loopback(name) || name == listens ||
+         std::any_of(allowed.begin(), allowed.end(), is_same);
 }
 
 bool Routes::origin_is_allowed(const httplib::Request& request) const {
   const std::string origin = request.get_header_value("Origin");
   if (origin.empty()) return true;
   const size_t scheme = origin.find("://");
-  if (scheme != std::string::npos && origin.substr(scheme + 3) == request.get_header_value("Host")) {
+  if (scheme != std::string::npos &&
+      origin.substr(scheme + 3) == request.get_header_value("Host")) {
     return true;
   }
   const auto& allowed = service_.options().allowed_origins;
@@ -113,14 +116,15 @@ void Routes::explain_status(const httplib::Request& request, httplib::Response& 
         response.status = 405;
         const bool posts = is_one_of(kPosts, request.path);
         response.set_header("Allow", posts ? "POST" : "GET");
-        sentence = path + " takes " + (posts ? "POST" : "GET") + ", not " +
-                   request.method.substr(0, 20);
+        sentence =
+            path + " takes " + (posts ? "POST" : "GET") + ", not " + request.method.substr(0, 20);
       } else {
         sentence = "there is nothing at " + path;
       }
       break;
     case 413:
-      sentence = "the body is larger than " + std::to_string(http_.limits().max_body_bytes) + " bytes";
+      sentence =
+          "the body is larger than " + std::to_string(http_.limits().max_body_bytes) + " bytes";
       break;
     case 414:
       sentence = "the address of the request is too long";

@@ -18,7 +18,8 @@ inline bool equal_in_constant_time(const std::string& a, const std::string& b) {
 
 /// "example.org" of "http://example.org:8000"; "::1" of "[::1]:8000".
 inline std::string host_name_of(std::string text) {
-  if (const size_t scheme = text.find("://"); scheme != std::string::npos) text.erase(0, scheme + 3);
+  if (const size_t scheme = text.find("://"); scheme != std::string::npos)
+    text.erase(0, scheme + 3);
   if (!text.empty() && text[0] == '[') return text.substr(1, text.find(']') - 1);
   return text.substr(0, text.find(':'));
 }

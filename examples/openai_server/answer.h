@@ -46,7 +46,8 @@ class Answer {
 };
 
 std::unique_ptr<Answer> make_chat_answer(const Service& service, const Generation& generation);
-std::unique_ptr<Answer> make_completion_answer(const Service& service, const Generation& generation);
+std::unique_ptr<Answer> make_completion_answer(const Service& service,
+                                               const Generation& generation);
 std::unique_ptr<Answer> make_messages_answer(const Service& service, const Generation& generation);
 
 /// OpenAI's words for it.

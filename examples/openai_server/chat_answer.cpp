@@ -141,8 +141,9 @@ class ChatAnswer : public Answer {
       if (logprobs_) choice["logprobs"] = logprobs_json(service_, choices[i].tokens);
       list.push_back(std::move(choice));
     }
-    return {{"id", id_},       {"object", "chat.completion"}, {"created", created_},
-            {"model", model_}, {"choices", list},             {"usage", usage_json(usage)}};
+    return {{"id", id_},           {"object", "chat.completion"},
+            {"created", created_}, {"model", model_},
+            {"choices", list},     {"usage", usage_json(usage)}};
   }
 
  private:

@@ -12,8 +12,8 @@ constexpr int64_t kMaxChoices = 64;
 Json read_content(const Json& content, const std::string& where) {
   if (content.is_string()) return content;
   if (!content.is_array()) {
-    throw BadRequest(where + " is " + kind_of(content) + ", but must be a string or an array of parts",
-                     where);
+    throw BadRequest(
+        where + " is " + kind_of(content) + ", but must be a string or an array of parts", where);
   }
   Json parts = Json::array();
   for (size_t i = 0; i < content.size(); ++i) {
@@ -33,8 +33,8 @@ Json read_content(const Json& content, const std::string& where) {
 Json read_arguments(const Json& arguments, const std::string& where) {
   if (arguments.is_object()) return arguments;
   if (!arguments.is_string()) {
-    throw BadRequest(where + " is " + kind_of(arguments) + ", but must be a JSON object as a string",
-                     where);
+    throw BadRequest(
+        where + " is " + kind_of(arguments) + ", but must be a JSON object as a string", where);
   }
   const auto& text = arguments.get_ref<const std::string&>();
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) return Json::object();
@@ -56,10 +56,11 @@ Json read_tool_calls(const Json& calls, const std::string& where) {
     Json entry = {{"type", "function"}};
     if (const auto id = call.text("id")) entry["id"] = *id;
     const Json* arguments = function.find("arguments");
-    entry["function"] = {{"name", function.required_text("name")},
-                         {"arguments", arguments == nullptr
-                                           ? Json::object()
-                                           : read_arguments(*arguments, function.path("arguments"))}};
+    entry["function"] = {
+        {"name", function.required_text("name")},
+        {"arguments", arguments == nullptr
+                          ? Json::object()
+                          : read_arguments(*arguments, function.path("arguments"))}};
     read.push_back(std::move(entry));
   }
   return read;
@@ -116,8 +117,9 @@ void read_tool_choice(Members& body, const Json*& tools) {
     return;
   }
   if (*choice == "auto") return;
-  const std::string named = choice->is_string() ? "'" + choice->get<std::string>().substr(0, 40) + "'"
-                                                : "a named function";
+  const std::string named = choice->is_string()
+                                ? "'" + choice->get<std::string>().substr(0, 40) + "'"
+                                : "a named function";
   throw BadRequest("tool_choice " + named + " is not supported by this version; auto and none are",
                    "tool_choice");
 }
@@ -181,8 +183,9 @@ int32_t read_parser_mode(const Service& service, Members& body) {
 void refuse_others(Members& body) {
   body.refuse("functions", "is not supported; use tools");
   body.refuse("function_call", "is not supported; use tool_choice");
-  for (const char* name : {"audio", "prediction", "web_search_options", "verbosity", "best_of", "echo",
-                           "suffix", "documents", "chat_template", "continue_final_message"}) {
+  for (const char* name :
+       {"audio", "prediction", "web_search_options", "verbosity", "best_of", "echo", "suffix",
+        "documents", "chat_template", "continue_final_message"}) {
     body.refuse(name, "is not supported by this version");
   }
   if (const Json* modalities = body.array("modalities", 8);
@@ -207,8 +210,9 @@ Json read_tools(const Json& tools) {
   for (size_t i = 0; i < tools.size(); ++i) {
     Members tool(tools[i], "tools[" + std::to_string(i) + "]");
     if (const std::string type = tool.required_text("type"); type != "function") {
-      throw BadRequest(tool.path("type") + " is '" + type.substr(0, 40) + "', but must be 'function'",
-                       tool.path("type"));
+      throw BadRequest(
+          tool.path("type") + " is '" + type.substr(0, 40) + "', but must be 'function'",
+          tool.path("type"));
     }
     Members function(tool.required("function"), tool.path("function"));
     const std::string name = function.required_text("name");
@@ -270,7 +274,8 @@ Generation read_chat_request(const Service& service, const Json& json, const Cli
   g.output.stops = read_stops(body, "stop");
   const auto max_tokens = body.integer("max_tokens", 1, INT32_MAX);
   const auto max_completion_tokens = body.integer("max_completion_tokens", 1, INT32_MAX);
-  const auto n = body.integer("n", 1, std::min<int64_t>(kMaxChoices, service.options().max_waiting));
+  const auto n =
+      body.integer("n", 1, std::min<int64_t>(kMaxChoices, service.options().max_waiting));
   const std::string salt = body.text("cache_salt").value_or("");
 
   Job job;
@@ -278,8 +283,9 @@ Generation read_chat_request(const Service& service, const Json& json, const Cli
   refuse_others(body);
   read_common_rest(service, body);
 
-  Service::Prompt prompt = service.render(messages, tools.empty() ? nullptr : &tools, thinking,
-                                          kwargs.is_null() ? nullptr : &kwargs, add_generation_prompt);
+  Service::Prompt prompt =
+      service.render(messages, tools.empty() ? nullptr : &tools, thinking,
+                     kwargs.is_null() ? nullptr : &kwargs, add_generation_prompt);
   job.max_tokens = answer_room(service, prompt.ids.size(),
                                max_completion_tokens ? max_completion_tokens : max_tokens);
   job.prompt = std::move(prompt.ids);

@@ -54,8 +54,11 @@ class CompletionAnswer : public Answer {
 
  private:
   Json frame(Json choices) const {
-    return {{"id", id_},       {"object", "text_completion"}, {"created", created_},
-            {"model", model_}, {"choices", std::move(choices)}};
+    return {{"id", id_},
+            {"object", "text_completion"},
+            {"created", created_},
+            {"model", model_},
+            {"choices", std::move(choices)}};
   }
 
   // The four lists of OpenAI's older format.

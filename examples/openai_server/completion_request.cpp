@@ -26,9 +26,8 @@ std::vector<int32_t> read_prompt(const Service& service, const Json& prompt,
                                  const std::string& where) {
   if (prompt.is_string()) return service.tokenizer().encode(prompt.get_ref<const std::string&>());
   if (prompt.is_array()) return read_ids(service, prompt, where);
-  throw BadRequest(where + " is " + kind_of(prompt) +
-                       ", but must be a string or an array of token ids",
-                   where);
+  throw BadRequest(
+      where + " is " + kind_of(prompt) + ", but must be a string or an array of token ids", where);
 }
 
 /// One prompt as a string or as ids, or an array of several.
@@ -79,13 +78,14 @@ Generation read_completion_request(const Service& service, const Json& json, con
   const auto n = static_cast<int32_t>(body.integer("n", 1, 64).value_or(1));
   const auto best_of = body.integer("best_of", 1, 64);
   if (best_of && *best_of != n) {
-    throw BadRequest("best_of " + std::to_string(*best_of) + " is not supported; it must equal n (" +
-                         std::to_string(n) + ")",
+    throw BadRequest("best_of " + std::to_string(*best_of) +
+                         " is not supported; it must equal n (" + std::to_string(n) + ")",
                      "best_of");
   }
   const bool echo = body.flag("echo").value_or(false);
   if (echo && g.logprobs) {
-    throw BadRequest("echo with logprobs is not supported: prompts get no log probabilities", "echo");
+    throw BadRequest("echo with logprobs is not supported: prompts get no log probabilities",
+                     "echo");
   }
   body.refuse("suffix", "is not supported: this model does not fill gaps");
   body.refuse("response_format", "is not supported: this version cannot constrain answers");

@@ -9,23 +9,18 @@ bool Connection::wait(short events, Clock::time_point deadline) const {
   for (;;) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    pollfd polled{descriptor_, events, 0};
-    const int n = ::poll(&polled, 1, static_cast<int>(std::max<int64_t>(left, 0)));
-    if (n > 0) return true;
+    // What is being sent goes on; what is waited for does not.
+    pollfd polled[2] = {{descriptor_, events, 0}, {closing_, POLLIN, 0}};
+    const int n =
+        ::poll(polled, events == POLLIN ? 2 : 1, static_cast<int>(std::max<int64_t>(left, 0)));
+    if (n > 0) return polled[0].revents != 0;
     if (n == 0 && left <= 0) return false;
     if (n < 0 && errno != EINTR) return false;
   }
 }
 
-bool Connection::wait_for_request(int closing, bool first) {
-  if (begin_ < end_) return true;
-  pollfd polled[2] = {{descriptor_, POLLIN, 0}, {closing, POLLIN, 0}};
-  const auto patience = first ? limits_.request_time : limits_.idle_time;
-  int n;
-  do {
-    n = ::poll(polled, 2, static_cast<int>(patience.count()));
-  } while (n < 0 && errno == EINTR);
-  return n > 0 && polled[0].revents != 0;
+bool Connection::wait_for_request(bool first) {
+  return begin_ < end_ || wait(POLLIN, now() + (first ? limits_.request_time : limits_.idle_time));
 }
 
 void Connection::begin_request() {

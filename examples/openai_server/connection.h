@@ -12,12 +12,12 @@ namespace server {
 
 class Connection : public httplib::Stream {
  public:
-  Connection(int descriptor, const HttpLimits& limits)
-      : descriptor_(descriptor), limits_(limits) {}
+  /// closing: an eventfd. Once it is readable nobody waits for a client's bytes any more.
+  Connection(int descriptor, int closing, const HttpLimits& limits)
+      : descriptor_(descriptor), closing_(closing), limits_(limits) {}
 
-  /// Sleeps until a request begins. False when none will: closed, idle for too long, or `closing`
-  /// (an eventfd) became readable.
-  bool wait_for_request(int closing, bool first);
+  /// Sleeps until a request begins. False when none will: closed, idle for too long, or closing.
+  bool wait_for_request(bool first);
   void begin_request();
   /// A request broke a limit or was not read to its end: what follows cannot be understood.
   bool must_close() const { return broken_; }
@@ -39,7 +39,7 @@ class Connection : public httplib::Stream {
   bool count(const char* bytes, size_t n);
   ssize_t fail();
 
-  const int descriptor_;
+  const int descriptor_, closing_;
   const HttpLimits& limits_;
   std::array<char, 16384> buffer_;
   size_t begin_ = 0, end_ = 0;

@@ -79,8 +79,8 @@ Json Routes::count_tokens(const Json& body) const {
 // For the page: what the scheduler and the engine count.
 Json Routes::stats() const {
   const Totals t = service_.scheduler().totals();
-  const Json engine = Json::parse(service_.scheduler().on_engine_thread(
-      [](mm2::Engine& running) { return running.stats(); }));
+  const Json engine = Json::parse(
+      service_.scheduler().on_engine_thread([](mm2::Engine& running) { return running.stats(); }));
   return {{"model", service_.options().served_names.front()},
           {"max_model_len", service_.scheduler().max_model_len()},
           {"max_num_seqs", service_.scheduler().max_seqs()},
@@ -101,9 +101,10 @@ Json Routes::stats() const {
 
 namespace {
 
-void add_line(std::string& text, const char* name, const char* type, const char* help, double value) {
-  text += std::string("# HELP ") + name + " " + help + "\n# TYPE " + name + " " + type + "\n" + name +
-          " " + Json(value).dump() + "\n";
+void add_line(std::string& text, const char* name, const char* type, const char* help,
+              double value) {
+  text += std::string("# HELP ") + name + " " + help + "\n# TYPE " + name + " " + type + "\n" +
+          name + " " + Json(value).dump() + "\n";
 }
 
 void add_histogram(std::string& text, const char* name, const char* help, const Histogram& h) {
@@ -112,7 +113,8 @@ void add_histogram(std::string& text, const char* name, const char* help, const 
   uint64_t below = 0;
   for (size_t i = 0; i < h.counts.size(); ++i) {
     below += h.counts[i];
-    const std::string bound = i < Histogram::kBounds.size() ? Json(Histogram::kBounds[i]).dump() : "+Inf";
+    const std::string bound =
+        i < Histogram::kBounds.size() ? Json(Histogram::kBounds[i]).dump() : "+Inf";
     text += n + "_bucket{le=\"" + bound + "\"} " + std::to_string(below) + "\n";
   }
   text += n + "_sum " + Json(h.sum).dump() + "\n" + n + "_count " + std::to_string(below) + "\n";

@@ -73,7 +73,8 @@ std::string Exchange::write_new_events() {
     const bool over = output.push(event);
     const auto events = output.take_events();
     const auto tokens = output.take_tokens();
-    if (!events.empty() || !tokens.empty()) text += answer_->on_events(event.choice, events, tokens);
+    if (!events.empty() || !tokens.empty())
+      text += answer_->on_events(event.choice, events, tokens);
     if (!over) continue;
     if (event.finish == Finish::none) channel_->end_choice(event.choice);  // a stop string
     if (output.failure().empty()) text += answer_->on_end(event.choice, output);

@@ -90,6 +90,8 @@ HttpServer::HttpServer(const HttpLimits& limits)
     ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   });
   set_payload_max_length(limits_.max_body_bytes);
+  set_keep_alive_max_count(1000000);  // both only for the header that tells them
+  set_keep_alive_timeout(limits_.idle_time.count() / 1000);
 }
 
 HttpServer::~HttpServer() {
@@ -142,14 +144,16 @@ void HttpServer::serve(int descriptor) {
   const int on = 1;
   ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
-  Connection connection(descriptor, limits_);
+  Connection connection(descriptor, closing_, limits_);
   bool first = true, closed = false;
-  while (!closed && connection.wait_for_request(closing_, first)) {
+  while (!closed && connection.wait_for_request(first)) {
     first = false;
     connection.begin_request();
     const bool answered =
         process_request(connection, is_closing_, closed, [descriptor](httplib::Request& request) {
           request.headers.erase(kDescriptorHeader);
+          // httplib would compress with brotli at its slowest; answers are small or streams.
+          request.headers.erase("Accept-Encoding");
           request.set_header(kDescriptorHeader, std::to_string(descriptor));
         });
     if (is_to_close(descriptor) || !answered || connection.must_close()) break;

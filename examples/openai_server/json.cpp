@@ -167,8 +167,8 @@ const Json* Members::array(const std::string& name, size_t most) {
   if (found == nullptr) return nullptr;
   if (!found->is_array()) wrong(name, "an array", *found);
   if (found->size() > most) {
-    throw BadRequest(path(name) + " has " + std::to_string(found->size()) +
-                         " entries; at most " + std::to_string(most) + " are taken",
+    throw BadRequest(path(name) + " has " + std::to_string(found->size()) + " entries; at most " +
+                         std::to_string(most) + " are taken",
                      path(name));
   }
   return found;

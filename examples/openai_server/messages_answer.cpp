@@ -35,9 +35,10 @@ class MessagesAnswer : public Answer {
   }
 
   std::string end(const Usage& usage) override {
-    return event_text("message_delta",
-                      {{"delta", {{"stop_reason", stop_reason_}, {"stop_sequence", stop_sequence_}}},
-                       {"usage", usage_of(usage)}}) +
+    return event_text(
+               "message_delta",
+               {{"delta", {{"stop_reason", stop_reason_}, {"stop_sequence", stop_sequence_}}},
+                {"usage", usage_of(usage)}}) +
            event_text("message_stop", Json::object());
   }
 

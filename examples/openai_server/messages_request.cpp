@@ -8,8 +8,8 @@ namespace {
 std::string read_text_blocks(const Json& content, const std::string& where) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) {
-    throw BadRequest(where + " is " + kind_of(content) + ", but must be a string or an array of blocks",
-                     where);
+    throw BadRequest(
+        where + " is " + kind_of(content) + ", but must be a string or an array of blocks", where);
   }
   std::string text;
   for (size_t i = 0; i < content.size(); ++i) {
@@ -51,7 +51,8 @@ void read_assistant_block(Members& block, const std::string& type, Json& message
     message["tool_calls"].push_back(
         {{"type", "function"},
          {"id", block.required_text("id")},
-         {"function", {{"name", block.required_text("name")}, {"arguments", *block.object("input")}}}});
+         {"function",
+          {{"name", block.required_text("name")}, {"arguments", *block.object("input")}}}});
   } else {
     throw BadRequest(block.path("type") + " is '" + type.substr(0, 40) +
                          "', which an assistant's message does not hold here",
@@ -66,11 +67,11 @@ void read_user_block(Members& block, const std::string& type, Json& messages, Js
     block.ignore({"citations"});
   } else if (type == "tool_result") {
     const Json* content = block.find("content");
-    std::string text =
-        content == nullptr ? "" : read_text_blocks(*content, block.path("content"));
+    std::string text = content == nullptr ? "" : read_text_blocks(*content, block.path("content"));
     if (block.flag("is_error").value_or(false)) text = "Error: " + text;
-    messages.push_back(
-        {{"role", "tool"}, {"tool_call_id", block.required_text("tool_use_id")}, {"content", text}});
+    messages.push_back({{"role", "tool"},
+                        {"tool_call_id", block.required_text("tool_use_id")},
+                        {"content", text}});
   } else {
     throw BadRequest(block.path("type") + " is '" + type.substr(0, 40) +
                          "'; this model reads text and tool results only",
@@ -82,9 +83,9 @@ void read_message(const Json& value, const std::string& where, Json& messages) {
   Members message(value, where);
   const std::string role = message.required_text("role");
   if (role != "user" && role != "assistant") {
-    throw BadRequest(message.path("role") + " is '" + role.substr(0, 40) +
-                         "', but must be user or assistant",
-                     message.path("role"));
+    throw BadRequest(
+        message.path("role") + " is '" + role.substr(0, 40) + "', but must be user or assistant",
+        message.path("role"));
   }
   Json read = {{"role", role}};
   const Json& content = message.required("content");
@@ -94,7 +95,8 @@ void read_message(const Json& value, const std::string& where, Json& messages) {
     messages.push_back(read);
     return;
   }
-  if (!content.is_array()) read_text_blocks(content, message.path("content"));  // says what is wrong
+  if (!content.is_array())
+    read_text_blocks(content, message.path("content"));  // says what is wrong
   for (size_t i = 0; i < content.size(); ++i) {
     Members block(content[i], message.path("content") + "[" + std::to_string(i) + "]");
     const std::string type = block.required_text("type");
@@ -132,8 +134,9 @@ bool read_thinking(Members& body) {
   Members members(*thinking, "thinking");
   const std::string type = members.required_text("type");
   if (type != "enabled" && type != "disabled" && type != "adaptive") {
-    throw BadRequest("thinking.type is '" + type.substr(0, 40) + "', but must be enabled or disabled",
-                     "thinking.type");
+    throw BadRequest(
+        "thinking.type is '" + type.substr(0, 40) + "', but must be enabled or disabled",
+        "thinking.type");
   }
   members.integer("budget_tokens", 1, INT32_MAX);  // max_tokens bounds both
   members.ignore({"display"});

@@ -8,16 +8,14 @@ namespace {
 using Names = std::map<std::string, int32_t>;
 
 // The names of vLLM and SGLang for the same things stand beside our own.
-const Names kReasoningParsers = {
-    {"minimax_m2", MM2_PARSER_MINIMAX_M2},
-    {"minimax-m2", MM2_PARSER_MINIMAX_M2},
-    {"minimax", MM2_PARSER_MINIMAX_M2},
-    {"minimax_m2_append_think", MM2_PARSER_MINIMAX_M2_APPEND_THINK},
-    {"minimax-append-think", MM2_PARSER_MINIMAX_M2_APPEND_THINK},
-    {"minimax_m2_optthink", MM2_PARSER_MINIMAX_M2_OPTTHINK}};
-const Names kKvDtypes = {{"auto", MM2_KV_AUTO},     {"f32", MM2_KV_F32},
-                         {"bf16", MM2_KV_BF16},     {"bfloat16", MM2_KV_BF16},
-                         {"fp8", MM2_KV_FP8},       {"fp8_e4m3", MM2_KV_FP8}};
+const Names kReasoningParsers = {{"minimax_m2", MM2_PARSER_MINIMAX_M2},
+                                 {"minimax-m2", MM2_PARSER_MINIMAX_M2},
+                                 {"minimax", MM2_PARSER_MINIMAX_M2},
+                                 {"minimax_m2_append_think", MM2_PARSER_MINIMAX_M2_APPEND_THINK},
+                                 {"minimax-append-think", MM2_PARSER_MINIMAX_M2_APPEND_THINK},
+                                 {"minimax_m2_optthink", MM2_PARSER_MINIMAX_M2_OPTTHINK}};
+const Names kKvDtypes = {{"auto", MM2_KV_AUTO},     {"f32", MM2_KV_F32}, {"bf16", MM2_KV_BF16},
+                         {"bfloat16", MM2_KV_BF16}, {"fp8", MM2_KV_FP8}, {"fp8_e4m3", MM2_KV_FP8}};
 const Names kKvScales = {{"checkpoint", MM2_KV_SCALES_CHECKPOINT}, {"one", MM2_KV_SCALES_ONE}};
 const Names kActivations = {{"auto", MM2_ACTIVATIONS_AUTO},
                             {"bf16", MM2_ACTIVATIONS_BF16},

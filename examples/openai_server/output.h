@@ -13,9 +13,9 @@ struct OutputOptions {
   bool raw = false;  // everything is text, as /v1/completions wants it
   int32_t parser_mode = MM2_PARSER_MINIMAX_M2;
   bool starts_in_think = false;
-  std::string tools_json;           // for the types of arguments; may be empty
-  std::vector<std::string> stops;   // looked for in text, not in reasoning or calls
-  bool one_call = false;            // the answer ends with its first tool call
+  std::string tools_json;          // for the types of arguments; may be empty
+  std::vector<std::string> stops;  // looked for in text, not in reasoning or calls
+  bool one_call = false;           // the answer ends with its first tool call
 };
 
 struct OutputEvent {

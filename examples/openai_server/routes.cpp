@@ -5,9 +5,10 @@
 namespace server {
 
 Routes::Routes(HttpServer& http, Service& service) : http_(http), service_(service) {
-  http_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-    return before_routing(request, response);
-  });
+  http_.set_pre_routing_handler(
+      [this](const httplib::Request& request, httplib::Response& response) {
+        return before_routing(request, response);
+      });
   http_.set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
     explain_status(request, response);
   });
@@ -118,7 +119,7 @@ void Routes::stream(httplib::Response& response, std::shared_ptr<Exchange> excha
   response.set_header("Cache-Control", "no-cache");
   response.set_header("X-Accel-Buffering", "no");
   response.set_chunked_content_provider(
-      "text/event-stream; charset=utf-8",
+      "text/event-stream",
       [exchange](size_t, httplib::DataSink& sink) {
         try {
           return exchange->pump(sink);
@@ -167,8 +168,7 @@ void Routes::guarded(const httplib::Request& request, httplib::Response& respons
   } catch (const BadRequest& wrong) {
     fail(request, response, wrong);
   } catch (const mm2::Error& error) {
-    const bool is_theirs =
-        error.code() == MM2_E_INVALID_ARGUMENT || error.code() == MM2_E_BUDGET;
+    const bool is_theirs = error.code() == MM2_E_INVALID_ARGUMENT || error.code() == MM2_E_BUDGET;
     fail(request, response, BadRequest(error.what(), "", is_theirs ? 400 : 500));
   } catch (const std::bad_alloc&) {
     response.set_header("Retry-After", "1");

@@ -14,9 +14,9 @@ std::string read_model(const Service& service, Members& body) {
   const auto& names = service.options().served_names;
   if (!model) return names.front();
   if (std::find(names.begin(), names.end(), *model) == names.end()) {
-    throw BadRequest("the model '" + model->substr(0, 200) + "' is not served here; '" +
-                         names.front() + "' is",
-                     "model", 404, "model_not_found");
+    throw BadRequest(
+        "the model '" + model->substr(0, 200) + "' is not served here; '" + names.front() + "' is",
+        "model", 404, "model_not_found");
   }
   return *model;
 }
@@ -30,8 +30,8 @@ std::vector<mm2_logit_bias> read_logit_bias(const Service& service, Members& bod
   std::set<int32_t> seen;
   for (const auto& [key, value] : object->items()) {
     const std::string where = "logit_bias." + key.substr(0, 40);
-    const bool is_id = !key.empty() && key.size() <= 9 &&
-                       key.find_first_not_of("0123456789") == std::string::npos;
+    const bool is_id =
+        !key.empty() && key.size() <= 9 && key.find_first_not_of("0123456789") == std::string::npos;
     const int32_t token = is_id ? static_cast<int32_t>(std::stol(key)) : -1;
     if (token < 0 || token >= service.n_vocab()) {
       throw BadRequest("logit_bias names '" + key.substr(0, 40) +
@@ -67,7 +67,8 @@ void read_sampling(const Service& service, Members& body, Job& job) {
   set(s.frequency_penalty, "frequency_penalty", -2, 2);
   set(s.presence_penalty, "presence_penalty", -2, 2);
   set(s.repetition_penalty, "repetition_penalty", 0.01, 10);
-  if (const auto top_k = body.integer("top_k", 0, INT32_MAX)) s.top_k = static_cast<int32_t>(*top_k);
+  if (const auto top_k = body.integer("top_k", 0, INT32_MAX))
+    s.top_k = static_cast<int32_t>(*top_k);
   s.top_k = std::min(s.top_k, service.n_vocab());
   const auto seed = body.integer("seed", 0, INT64_MAX);
   s.seed = seed ? static_cast<uint64_t>(*seed) : service.random_seed();
@@ -80,14 +81,15 @@ std::vector<std::string> read_stops(Members& body, const std::string& name) {
   if (member == nullptr) return {};
   const Json list = member->is_array() ? *member : Json::array({*member});
   if (list.size() > 16) {
-    throw BadRequest(name + " has " + std::to_string(list.size()) + " entries; at most 16 are taken",
-                     name);
+    throw BadRequest(
+        name + " has " + std::to_string(list.size()) + " entries; at most 16 are taken", name);
   }
   std::vector<std::string> stops;
   for (const Json& stop : list) {
     if (!stop.is_string() || stop.get_ref<const std::string&>().empty() ||
         stop.get_ref<const std::string&>().size() > 256) {
-      throw BadRequest(name + " must be a string or an array of strings, of 1 to 256 bytes each", name);
+      throw BadRequest(name + " must be a string or an array of strings, of 1 to 256 bytes each",
+                       name);
     }
     stops.push_back(stop.get<std::string>());
   }
@@ -97,7 +99,8 @@ std::vector<std::string> read_stops(Members& body, const std::string& name) {
 int32_t answer_room(const Service& service, size_t n_prompt, std::optional<int64_t> asked) {
   const int64_t context = service.scheduler().max_model_len();
   const int64_t room = context - static_cast<int64_t>(n_prompt);
-  if (n_prompt == 0) throw BadRequest("the prompt is empty; at least one token is needed", "prompt");
+  if (n_prompt == 0)
+    throw BadRequest("the prompt is empty; at least one token is needed", "prompt");
   if (room < 1) {
     throw BadRequest("the prompt has " + std::to_string(n_prompt) +
                          " tokens, but the context holds " + std::to_string(context) +
@@ -121,18 +124,20 @@ void set_owner(Job& job, const Client& client, const std::string& salt) {
 
 void read_common_rest(const Service& service, Members& body) {
   body.ignore({"user", "metadata", "safety_identifier", "prompt_cache_key", "store"});
-  if (const auto tier = body.text("service_tier"); tier && *tier != "auto" && *tier != "default" &&
-                                                       *tier != "standard_only") {
-    throw BadRequest("service_tier '" + tier->substr(0, 40) + "' is not known; auto and default are",
-                     "service_tier");
+  if (const auto tier = body.text("service_tier");
+      tier && *tier != "auto" && *tier != "default" && *tier != "standard_only") {
+    throw BadRequest(
+        "service_tier '" + tier->substr(0, 40) + "' is not known; auto and default are",
+        "service_tier");
   }
   for (const char* name :
        {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
     body.refuse(name, "is not supported: this version cannot constrain answers to a grammar");
   }
-  for (const char* name : {"min_tokens", "stop_token_ids", "bad_words", "length_penalty", "use_beam_search",
-                           "prompt_logprobs", "truncate_prompt_tokens", "typical_p",
-                           "include_stop_str_in_output", "logits_processors", "priority"}) {
+  for (const char* name :
+       {"min_tokens", "stop_token_ids", "bad_words", "length_penalty", "use_beam_search",
+        "prompt_logprobs", "truncate_prompt_tokens", "typical_p", "include_stop_str_in_output",
+        "logits_processors", "priority"}) {
     body.refuse(name, "is not supported by this version");
   }
   if (!service.options().ignore_unknown) body.finish();

@@ -74,7 +74,8 @@ void Scheduler::drop_cancelled() {
   const auto gone = [this](const Owned& sequence) {
     if (!sequence->job->channel->unwanted(sequence->choice)) return false;
     release(*sequence);
-    ++now_.cancelled;
+    // One choice alone is unwanted when its reader found a stop string: that is an end.
+    ++(sequence->job->channel->cancelled() ? now_.cancelled : now_.finished);
     return true;
   };
   std::erase_if(running_, gone);
@@ -201,8 +202,8 @@ void Scheduler::plan_prompts(int32_t& room) {
   for (size_t i = 0; i < prompts_.size() && room > 0; ++i) {
     const auto others = static_cast<int32_t>(prompts_.size() - i);
     const int32_t share = std::max(1, room / others);
-    const int32_t n = options_.chunked_prefill ? std::min(prompts_[i]->missing(), share)
-                                               : prompts_[i]->missing();
+    const int32_t n =
+        options_.chunked_prefill ? std::min(prompts_[i]->missing(), share) : prompts_[i]->missing();
     if (n > room) continue;
     rows_.push_back({prompts_[i], n});
     room -= n;

@@ -34,9 +34,9 @@ struct SchedulerOptions {
 /// A prompt and how to go on from it.
 struct Job {
   std::vector<int32_t> prompt;
-  int32_t max_tokens = 0;     // to generate, at least 1
-  int32_t n = 1;              // answers, each with its own random numbers
-  int32_t first_choice = 0;   // number of the first of them in the channel
+  int32_t max_tokens = 0;          // to generate, at least 1
+  int32_t n = 1;                   // answers, each with its own random numbers
+  int32_t first_choice = 0;        // number of the first of them in the channel
   mm2_sampler_options sampling{};  // without biases
   std::vector<mm2_logit_bias> biases;
   bool logprobs = false;  // of each token, and of sampling.n_logprobs others

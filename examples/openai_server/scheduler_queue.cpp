@@ -62,8 +62,8 @@ std::optional<Refusal> Scheduler::check(const std::vector<Job>& jobs) const {
     return Refusal{Refusal::Kind::too_long,
                    "the prompt has " + std::to_string(n_prompt) + " tokens and max_tokens is " +
                        std::to_string(job.max_tokens) + ": together " +
-                       std::to_string(n_prompt + job.max_tokens) +
-                       ", but the context holds " + std::to_string(options_.max_model_len)};
+                       std::to_string(n_prompt + job.max_tokens) + ", but the context holds " +
+                       std::to_string(options_.max_model_len)};
   }
   return std::nullopt;
 }
@@ -89,11 +89,10 @@ std::optional<Refusal> Scheduler::check_room(size_t n_sequences) const {
   if (waiting_.size() + n_sequences <= static_cast<size_t>(options_.max_waiting)) {
     return std::nullopt;
   }
-  return Refusal{Refusal::Kind::full, std::to_string(waiting_.size()) +
-                                          " answers are waiting already and " +
-                                          std::to_string(n_sequences) +
-                                          " more were asked for; at most " +
-                                          std::to_string(options_.max_waiting) + " may wait"};
+  return Refusal{Refusal::Kind::full,
+                 std::to_string(waiting_.size()) + " answers are waiting already and " +
+                     std::to_string(n_sequences) + " more were asked for; at most " +
+                     std::to_string(options_.max_waiting) + " may wait"};
 }
 
 std::optional<Refusal> Scheduler::submit(std::vector<Job> jobs) {

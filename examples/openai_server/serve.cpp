@@ -27,8 +27,8 @@ sigset_t ending_signals() {
 /// Lets what was taken come to its end, for as long as the options allow.
 void drain(Routes& routes, Service& service) {
   routes.start_draining();
-  const auto end = std::chrono::steady_clock::now() +
-                   std::chrono::seconds(service.options().drain_seconds);
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::seconds(service.options().drain_seconds);
   while ((routes.n_open() > 0 || !service.scheduler().idle()) &&
          std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -48,6 +48,7 @@ void wait_and_end(HttpServer& http, Routes& routes, Service& service) {
     _exit(5);
   }).detach();
   drain(routes, service);
+  while (!http.is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   http.close_connections();
   http.stop();
 }

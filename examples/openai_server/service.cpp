@@ -42,8 +42,8 @@ Service::Service(const ServeOptions& options)
     : options_(options),
       model_(load(options)),
       tokenizer_(mm2::Tokenizer::load(options.model)),
-      template_(mm2::ChatTemplate::load(
-          options.chat_template.empty() ? options.model : options.chat_template)),
+      template_(mm2::ChatTemplate::load(options.chat_template.empty() ? options.model
+                                                                      : options.chat_template)),
       defaults_(model_.sampler_options()),
       stop_ids_(stop_ids_of(model_)),
       next_id_(random_bits()),
@@ -107,9 +107,9 @@ Service::Prompt Service::render(const Json& messages, const Json* tools, bool th
     if (error.code() == MM2_E_OUT_OF_MEMORY) throw;
     throw BadRequest(error.what(), "messages");
   }
-  Prompt prompt{std::move(rendered.ids), add_generation_prompt &&
-                                             (ends_with(rendered.text, "<think>\n") ||
-                                              ends_with(rendered.text, "<think>"))};
+  Prompt prompt{std::move(rendered.ids),
+                add_generation_prompt &&
+                    (ends_with(rendered.text, "<think>\n") || ends_with(rendered.text, "<think>"))};
   if (prompt.starts_in_think && !thinking) {
     // A template without that switch: reasoning that is over before it began has the same effect.
     const auto closing = tokenizer_.encode("</think>\n\n", MM2_PARSE_SPECIAL);
