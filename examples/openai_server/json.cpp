@@ -59,7 +59,7 @@ std::string number_text(double value) {
 }  // namespace
 
 Json parse_body(std::string_view text) {
-  if (text.empty()) throw BadRequest("the request has no body; a JSON object is wanted");
+  if (text.empty()) throw BadRequest("the body is empty; a JSON object is wanted");
   Json body = parse(text, "the body");
   if (!body.is_object()) throw BadRequest("the body is " + kind_of(body) + ", not an object");
   return body;

@@ -62,18 +62,21 @@ class Browser:
              f"--user-data-dir={self.folder}", f"--window-size={width},{height}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         path = os.path.join(self.folder, "DevToolsActivePort")
         end = time.monotonic() + 60
-        while not os.path.exists(path) or not open(path).read().strip():
+        port = None
+        while port is None:
+            if os.path.exists(path):
+                with open(path) as file:
+                    port = next(iter(file.read().split()), None)
             if time.monotonic() > end or self.process.poll() is not None:
                 raise RuntimeError("the browser did not start")
             time.sleep(0.1)
-        port = int(open(path).read().split()[0])
         while True:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
                 pages = [p for p in json.load(answer) if p["type"] == "page"]
             if pages:
                 break
             time.sleep(0.1)
-        self.socket = WebSocket("127.0.0.1", port, pages[0]["webSocketDebuggerUrl"].split(str(port), 1)[1])
+        self.socket = WebSocket("127.0.0.1", int(port), pages[0]["webSocketDebuggerUrl"].split(port, 1)[1])
         self.n = 0
         self.errors = []  # what scripts threw and what was logged as an error
         for domain in ("Page", "Runtime", "Log"):
