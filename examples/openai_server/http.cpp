@@ -143,6 +143,9 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
 void HttpServer::serve(int descriptor) {
   const int on = 1;
   ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  // The kernel would take megabytes for a client that does not read.
+  const int bytes = 128 << 10;
+  ::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
   Connection connection(descriptor, closing_, limits_);
   bool first = true, closed = false;

@@ -190,7 +190,7 @@ void Members::refuse(const std::string& name, const std::string& why) {
 
 void Members::finish() {
   for (const auto& [name, value] : object_.items()) {
-    if (taken_.count(name) == 0) {
+    if (taken_.count(name) == 0 && !value.is_null()) {
       throw BadRequest("there is no member " + path(name.substr(0, 80)) + " here",
                        path(name.substr(0, 80)));
     }

@@ -55,14 +55,14 @@ class Leaving(unittest.TestCase):
             server.wait_until_idle(5)
 
     def test_a_client_that_does_not_read_is_paused_and_then_dropped(self):
-        with serving.Server("--max-num-seqs", 4, "--slow-reader-seconds", 2) as server:
+        with serving.Server("--max-num-seqs", 4, "--slow-reader-seconds", 5) as server:
             slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(("127.0.0.1", server.port))
-            # 2 MB of log probabilities: far more than sockets and the channel take.
+            # Megabytes of log probabilities: far more than sockets and the channel take.
             slow.sendall(raw(serving.chat(STORY, stream=True, logprobs=True, top_logprobs=20, **ENDLESS)))
             paused, memory = 0, 0
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while time.monotonic() < end:
                 stats = server.stats()
                 paused = max(paused, stats["paused"])
@@ -198,6 +198,7 @@ class Telling(unittest.TestCase):
     def test_metrics_are_what_prometheus_reads(self):
         with serving.Server() as server:
             server.post("/v1/chat/completions", serving.chat("Hi!"))
+            server.wait_until_idle()
             status, headers, body = server.request("GET", "/metrics")
             self.assertEqual(status, 200)
             self.assertTrue(headers["Content-Type"].startswith("text/plain; version=0.0.4"))
