@@ -66,10 +66,10 @@ class Server:
     def alive(self):
         return self.process.poll() is None
 
-    def connection(self, timeout=60):
+    def connection(self, timeout=300):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
-    def request(self, method, path, body=None, headers=None, timeout=60):
+    def request(self, method, path, body=None, headers=None, timeout=300):
         """(status, headers, body as bytes). A body that is no bytes is sent as JSON."""
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)

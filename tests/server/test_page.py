@@ -69,7 +69,7 @@ class Page(unittest.TestCase):
 
     def test_a_tool_call_is_drawn_and_can_be_answered(self):
         self.browser.run("document.querySelector('.ideas [data-tools]').click()")
-        self.browser.wait_for("document.querySelector('.reply')")
+        self.browser.wait_for("!!document.querySelector('.reply')")
         self.assertEqual(self.text(".call .head"), ["get_weather"])
         self.assertEqual(self.text(".call td"), ["city", "Paris"])
         self.browser.run("document.querySelector('.reply input').value = '21\u00b0C, sunny', document.querySelector('.reply').requestSubmit()")
@@ -80,7 +80,7 @@ class Page(unittest.TestCase):
     def test_stop_stops(self):
         self.browser.run("requestBody = (whole => () => ({...whole(), ignore_eos: true, temperature: 1}))(requestBody)")
         self.browser.run("input.value = 'Tell me a story about a fox.', document.getElementById('compose').requestSubmit()")
-        self.browser.wait_for("document.querySelector('.assistant .body')")
+        self.browser.wait_for("!!document.querySelector('.assistant .body')")
         self.browser.run("document.getElementById('stop').click()")
         self.browser.wait_for(ANSWERED)
         self.assertIn("stopped", self.text(".note")[0])
@@ -101,7 +101,7 @@ class Page(unittest.TestCase):
     def test_the_panel_shows_what_the_engine_does(self):
         self.browser.run("document.getElementById('engine').hidden && document.getElementById('toggle-engine').click()")
         self.ask("Tell me a short story about a fox named Lila.")
-        self.browser.wait_for("heat && document.getElementById('totals').textContent.includes('Kernels')")
+        self.browser.wait_for("!!heat && document.getElementById('totals').textContent.includes('Kernels')")
         self.assertEqual(self.browser.run("[heat.length, heat[0].length]"), [4, 16])
         colors = self.browser.run("(() => { const c = document.getElementById('heat'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, s = new Set();"
                                   " for (let i = 0; i < d.length; i += 4) s.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return s.size })()")
@@ -120,7 +120,7 @@ class Page(unittest.TestCase):
         self.assertLessEqual(self.browser.run("document.documentElement.scrollWidth"), 390)
         self.shot("phone")
         self.browser.run("document.getElementById('toggle-engine').click()")
-        self.browser.wait_for("heat")
+        self.browser.wait_for("!!heat")
         self.assertLessEqual(self.browser.run("document.documentElement.scrollWidth"), 390)
         self.shot("phone-engine")
         self.browser.run("document.getElementById('toggle-engine').click(), document.getElementById('settings').showModal()")

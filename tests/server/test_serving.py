@@ -55,13 +55,15 @@ class Leaving(unittest.TestCase):
             server.wait_until_idle(5)
 
     def test_a_client_that_does_not_read_is_paused_and_then_dropped(self):
-        with serving.Server("--max-num-seqs", 4, "--slow-reader-seconds", 5) as server:
+        with serving.Server("--max-num-seqs", 4, "--slow-reader-seconds", 12) as server:
             slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(("127.0.0.1", server.port))
             # Megabytes of log probabilities: far more than sockets and the channel take.
             slow.sendall(raw(serving.chat(STORY, stream=True, logprobs=True, top_logprobs=20, **ENDLESS)))
-            paused, memory = 0, 0
+            while server.stats()["running"] == 0:
+                time.sleep(0.01)
+            paused, before, memory = 0, server.rss(), 0
             end = time.monotonic() + 60
             while time.monotonic() < end:
                 stats = server.stats()
@@ -69,11 +71,13 @@ class Leaving(unittest.TestCase):
                 memory = max(memory, server.rss())
                 # Others are served meanwhile.
                 self.assertEqual(server.post("/v1/chat/completions", serving.chat("Hi!", max_tokens=3))[0], 200)
-                if stats["generated_tokens"] > 0 and stats["running"] == 0:
+                if stats["running"] == 0:
                     break
                 time.sleep(0.05)
             self.assertEqual(paused, 1, "it was left out of steps")
+            self.assertLess(memory - before, 32 << 20)
             stats = server.wait_until_idle(5)
+            self.assertLess(stats["cancelled"] + stats["failed"], 2)
             self.assertLess(stats["generated_tokens"], 3900, "it was dropped before it had everything")
             self.assertEqual(stats["engine"]["kv"]["n_seqs"], 0)
             slow.close()
