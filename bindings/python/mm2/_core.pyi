@@ -73,6 +73,9 @@ class Engine:
         """Runs one batch: all of it is committed or nothing is. keep: the logits stay valid after later steps. partial: a row whose
         values are not finite is refused alone, Logits.row_status tells which."""
 
+    def _advance(
+        self, seq: int, tokens: _Ids, position: int, sampler: Sampler, logprobs: bool, cancellation: Cancellation | None
+    ) -> Any: ...
     def interrupt(self) -> None:
         """The running step, or the next one, raises Cancelled. Any thread."""
 

@@ -114,47 +114,46 @@ class Run:
         finally:
             self._engine.free(seq)
 
-    def _prefill(self, seq: int) -> _core.Logits:
+    def _begin(self, seq: int) -> tuple[list[int], int]:
+        """Runs the prompt but for its last piece, which it returns with its position."""
         size, begin = self._engine.info.max_tokens_per_step, 0
         if self._engine.info.prefix_cache:
             begin = self._engine.prefix_match(seq, self.prompt, self._salt)
-        for first in range(begin, len(self.prompt), size):
-            part = self.prompt[first : first + size]
-            last = first + size >= len(self.prompt)
-            logits = self._engine.step([_core.Rows(seq, part, int(last), first)], keep=True, cancellation=self._cancellation)
-        return logits
+        while len(self.prompt) - begin > size:
+            part = self.prompt[begin : begin + size]
+            self._engine.step([_core.Rows(seq, part, 0, begin)], cancellation=self._cancellation)
+            begin += size
+        return self.prompt[begin:], begin
 
     def _tokens(self, seq: int) -> Iterator[Token]:
-        sampler, stops, stop_ids = self._sampler, self._stops, self._stop_ids
-        logits = self._prefill(seq)
+        sampler, stops, stop_ids, limit = self._sampler, self._stops, self._stop_ids, self._limit
+        advance, push, cancellation = self._engine._advance, self._text.push, self._cancellation
+        logprobs = self._n_logprobs is not None
+        next_ids, position = self._begin(seq)
         sampler.accept_prompt(self.prompt)
-        position = len(self.prompt)
         while True:
-            token, logprob, top = self._sample(logits)
-            sampler.accept(token)
+            picked = advance(seq, next_ids, position, sampler, logprobs, cancellation)
+            token: int = picked[0] if logprobs else picked
             if token in stop_ids:
                 self.reason = "stop"
                 break
             self.n_tokens += 1
-            text, stopped = stops.push(self._text.push(token))
-            yield Token(token, text, logprob, top)
+            text, stopped = stops.push(push(token))
+            if logprobs:
+                yield Token(token, text, picked[1], [TokenLogprob(*pair) for pair in picked[2]])
+            else:
+                yield Token(token, text)
             if stopped:
                 self.reason = "stop"
                 return
-            if self.n_tokens >= self._limit:
+            if self.n_tokens >= limit:
                 break
-            logits = self._engine.step([_core.Rows(seq, token, 1, position)], keep=True, cancellation=self._cancellation)
-            position += 1
+            position += len(next_ids)
+            next_ids = [token]
         rest, stopped = stops.push(self._text.flush())
         rest += "" if stopped else stops.flush()
         if rest:
             yield Token(-1, rest)  # text without a token: what was held back
-
-    def _sample(self, logits: _core.Logits) -> tuple[int, float | None, list[TokenLogprob] | None]:
-        if self._n_logprobs is None:
-            return self._sampler.sample(logits), None, None
-        token, logprob, top = self._sampler.sample_logprobs(logits)
-        return token, logprob, [TokenLogprob(*pair) for pair in top]
 
 
 def chat_events(run: Run, prompt: Prompt, parser_mode: str, tools: Sequence[Mapping[str, Any]] | None) -> Iterator[Event]:

@@ -1,6 +1,7 @@
 #include "engine.h"
 #include "host.h"
 #include "model.h"
+#include "sampler.h"
 
 namespace mm2::python {
 namespace {
@@ -166,6 +167,15 @@ void bind_engine(py::module_& m) {
       .def("_kv_pool", &kv_pool)
       .def("step", &Engine::step, "rows"_a, py::kw_only(), "keep"_a = false, "partial"_a = false,
            "cancellation"_a = py::none())
+      .def(
+          "_advance",
+          [](Engine& e, int32_t seq, const py::object& tokens, int32_t position, Sampler& sampler,
+             bool logprobs, Cancellation* cancellation) {
+            std::vector<int32_t> ids = ids_of(tokens);
+            const mm2_seq_rows row = {seq, position, static_cast<int32_t>(ids.size()), 1};
+            return e.advance(row, std::move(ids), sampler, logprobs, cancellation);
+          },
+          "seq"_a, "tokens"_a, "position"_a, "sampler"_a, "logprobs"_a, "cancellation"_a)
       .def("interrupt", &Engine::interrupt)
       .def(
           "seq_length",

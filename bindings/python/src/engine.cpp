@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "interrupt.h"
+#include "sampler.h"
 
 namespace mm2::python {
 
@@ -72,33 +73,67 @@ Engine::Outcome Engine::run(const Batch& given, float* logits, size_t n_logits,
   return outcome;
 }
 
-std::unique_ptr<Logits> Engine::step(const py::iterable& rows, bool keep, bool partial,
-                                     Cancellation* cancellation) {
-  const py::list items(rows);  // runs code of the caller, which may want this engine
-  std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) {
-    const py::gil_scoped_release released;
-    lock.lock();
-  }
-  Batch batch;
-  fill(items, &batch);
-  ++pool_->n_steps;
-  const auto n_floats = static_cast<size_t>(batch.n_outputs * n_vocab_);
-  std::shared_ptr<LogitsBuffer> buffer = pool_->take(n_floats);
+void Engine::execute(const Batch& batch, float* logits, size_t n_logits, mm2_status* row_status,
+                     Cancellation* cancellation) {
   for (;;) {
-    std::vector<mm2_status> row_status(partial ? batch.rows.size() : 0);
-    const Outcome outcome = run(batch, buffer->data.get(), n_floats,
-                                partial ? row_status.data() : nullptr, cancellation);
-    if (outcome.status == MM2_OK) {
-      return std::make_unique<Logits>(std::move(buffer), pool_, batch.n_outputs, n_vocab_, keep,
-                                      std::move(row_status));
-    }
+    const Outcome outcome = run(batch, logits, n_logits, row_status, cancellation);
+    if (outcome.status == MM2_OK) return;
     if (outcome.status != MM2_CANCELLED || !outcome.signalled) throw mm2::Error(outcome.error);
     // KeyboardInterrupt, or whatever the program's own handler raises. If it raises nothing, the
     // step is done again: a cancelled one has changed nothing.
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (cancellation != nullptr && cancellation->is_cancelled()) throw mm2::Error(outcome.error);
   }
+}
+
+namespace {
+
+/// Waits without the interpreter's lock, which whoever runs a step will want.
+std::unique_lock<std::mutex> locked(std::mutex& mutex) {
+  std::unique_lock lock(mutex, std::try_to_lock);
+  if (!lock.owns_lock()) {
+    const py::gil_scoped_release released;
+    lock.lock();
+  }
+  return lock;
+}
+
+}  // namespace
+
+std::unique_ptr<Logits> Engine::step(const py::iterable& rows, bool keep, bool partial,
+                                     Cancellation* cancellation) {
+  const py::list items(rows);  // runs code of the caller, which may want this engine
+  const auto lock = locked(mutex_);
+  Batch batch;
+  fill(items, &batch);
+  ++pool_->n_steps;
+  const auto n_floats = static_cast<size_t>(batch.n_outputs * n_vocab_);
+  std::shared_ptr<LogitsBuffer> buffer = pool_->take(n_floats);
+  std::vector<mm2_status> row_status(partial ? batch.rows.size() : 0);
+  execute(batch, buffer->data.get(), n_floats, partial ? row_status.data() : nullptr, cancellation);
+  return std::make_unique<Logits>(std::move(buffer), pool_, batch.n_outputs, n_vocab_, keep,
+                                  std::move(row_status));
+}
+
+py::object Engine::advance(const mm2_seq_rows& row, std::vector<int32_t> tokens, Sampler& sampler,
+                           bool logprobs, Cancellation* cancellation) {
+  if (sampler.n_vocab() != n_vocab_) throw py::value_error("the sampler is for another width");
+  const auto n_floats = static_cast<size_t>(n_vocab_);
+  std::shared_ptr<LogitsBuffer> buffer;
+  {
+    const auto lock = locked(mutex_);
+    ++pool_->n_steps;
+    buffer = pool_->take(n_floats);
+    execute({{row}, std::move(tokens), 1}, buffer->data.get(), n_floats, nullptr, cancellation);
+  }
+  if (!logprobs) {
+    const int32_t token = sampler.pick(buffer->data.get());
+    sampler.handle().accept(token);
+    return py::int_(token);
+  }
+  py::tuple picked = sampler.pick_logprobs(buffer->data.get());
+  sampler.handle().accept(picked[0].cast<int32_t>());
+  return picked;
 }
 
 }  // namespace mm2::python

@@ -19,6 +19,7 @@ struct Rows {
 };
 
 class Engine;
+class Sampler;
 
 /// Cancels the steps of one user of an engine and of nobody else: those that carry it.
 class Cancellation {
@@ -44,6 +45,10 @@ class Engine {
 
   std::unique_ptr<Logits> step(const py::iterable& rows, bool keep, bool partial,
                                Cancellation* cancellation);
+  /// A step of one sequence, and a draw from its last row that enters the sampler's history, in one
+  /// call: the token, or what Sampler::pick_logprobs gives.
+  py::object advance(const mm2_seq_rows& row, std::vector<int32_t> tokens, Sampler& sampler,
+                     bool logprobs, Cancellation* cancellation);
   void interrupt() { handle_.interrupt(); }
 
   /// f(mm2::Engine&) while no step is running and with the interpreter's lock released.
@@ -58,6 +63,9 @@ class Engine {
   struct Batch;
   struct Outcome;
   void fill(const py::list& rows, Batch* batch);
+  /// run(), until there is a result or an exception.
+  void execute(const Batch& batch, float* logits, size_t n_logits, mm2_status* row_status,
+               Cancellation* cancellation);
   Outcome run(const Batch& batch, float* logits, size_t n_logits, mm2_status* row_status,
               Cancellation* cancellation);
 

@@ -8,9 +8,11 @@
 
 namespace mm2::python {
 
-/// While it lives on the main thread, SIGINT also interrupts `engine` (may be null) and sets a flag.
-/// Python's handler is called as ever, and is put back at the end. Elsewhere, and inside of another
-/// scope, it does nothing: Python runs signal handlers on the main thread only.
+/// While it lives on the main thread, SIGINT also interrupts `engine` (may be null) and sets a flag;
+/// Python's handler is called as ever. Our handler stays before Python's after the first scope, and
+/// outside of scopes only calls it; where the program installs another one, ours is put before that
+/// within 50 ms. On other threads, and inside of another scope, it does nothing: Python runs
+/// signal handlers on the main thread only.
 class InterruptScope {
  public:
   explicit InterruptScope(mm2_engine* engine) noexcept;
@@ -25,7 +27,7 @@ class InterruptScope {
   static bool on_main_thread() noexcept;
 
  private:
-  bool installed_ = false;
+  bool active_ = false;
 };
 
 }  // namespace mm2::python

@@ -1,6 +1,6 @@
-#include <pybind11/numpy.h>
+#include "sampler.h"
 
-#include <optional>
+#include <pybind11/numpy.h>
 
 #include "logits.h"
 
@@ -8,39 +8,6 @@ namespace mm2::python {
 namespace {
 
 using namespace py::literals;
-
-/// A sampler and the Python callable that edits its logits.
-class Sampler {
- public:
-  Sampler(int32_t n_vocab, const py::dict& given, py::object edit_logits);
-  Sampler(const Sampler& other)
-      : n_vocab_(other.n_vocab_),
-        n_logprobs_(other.n_logprobs_),
-        edit_logits_(other.edit_logits_),
-        handle_(other.handle_.clone()) {
-    // The clone's callback would find the other object: one that has a callback is not copied.
-    if (!edit_logits_.is_none()) throw py::type_error("a sampler with edit_logits has no copy");
-  }
-
-  int32_t sample(const py::object& logits, int64_t row);
-  py::tuple sample_logprobs(const py::object& logits, int64_t row);
-  mm2::Sampler& handle() {
-    if (in_use_) throw py::value_error("the sampler is in use by edit_logits");
-    return handle_;
-  }
-
- private:
-  int32_t pick(const float* logits, mm2_token_logprob* top);
-  static void edit(void* self, float* logits, int32_t n_vocab);
-  void call_edit(float* logits, int32_t n_vocab);
-
-  int32_t n_vocab_;
-  int32_t n_logprobs_ = 0;
-  py::object edit_logits_;
-  std::optional<py::error_already_set> raised_;
-  bool in_use_ = false;
-  mm2::Sampler handle_{nullptr};
-};
 
 void set_options(const py::dict& given, mm2_sampler_options* o) {
   for (const auto& [key, value] : given) {
@@ -73,6 +40,8 @@ void set_options(const py::dict& given, mm2_sampler_options* o) {
       throw py::type_error("sampler has no option '" + name + "'");
   }
 }
+
+}  // namespace
 
 Sampler::Sampler(int32_t n_vocab, const py::dict& given, py::object edit_logits)
     : n_vocab_(n_vocab), edit_logits_(std::move(edit_logits)) {
@@ -127,6 +96,8 @@ int32_t Sampler::pick(const float* logits, mm2_token_logprob* top) {
   return token;
 }
 
+namespace {
+
 /// A row of logits, wherever it lies, and what keeps it there.
 class LogitsRow {
  public:
@@ -160,6 +131,8 @@ class LogitsRow {
   const float* data_ = nullptr;
 };
 
+}  // namespace
+
 int32_t Sampler::sample(const py::object& logits, int64_t row) {
   const LogitsRow given(logits, row, n_vocab_);
   return pick(given.data(), nullptr);
@@ -167,16 +140,18 @@ int32_t Sampler::sample(const py::object& logits, int64_t row) {
 
 py::tuple Sampler::sample_logprobs(const py::object& logits, int64_t row) {
   const LogitsRow given(logits, row, n_vocab_);
+  return pick_logprobs(given.data());
+}
+
+py::tuple Sampler::pick_logprobs(const float* logits) {
   std::vector<mm2_token_logprob> top(1 + static_cast<size_t>(n_logprobs_));
-  const int32_t token = pick(given.data(), top.data());
+  const int32_t token = pick(logits, top.data());
   py::list likely;
   for (size_t i = 1; i < top.size() && top[i].token >= 0; ++i) {
     likely.append(py::make_tuple(top[i].token, top[i].logprob));
   }
   return py::make_tuple(token, top[0].logprob, likely);
 }
-
-}  // namespace
 
 void bind_sampler(py::module_& m) {
   py::class_<Sampler>(m, "Sampler")
