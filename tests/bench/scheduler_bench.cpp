@@ -59,10 +59,10 @@ double bare_loop(mm2::Engine& engine, const Setting& setting) {
   return seconds;
 }
 
-/// The same through the scheduler, with a thread that reads each answer.
+/// The same through the scheduler, with a thread that reads each answer as often as a connection of
+/// the server does. The time of the engine thread with work, which the readers take from as well.
 double scheduled(mm2::Engine& engine, const Setting& setting) {
   server::Scheduler scheduler(engine, [](int32_t) { return false; }, {});
-  const auto begin = Clock::now();
   std::vector<std::thread> readers;
   for (int32_t i = 0; i < setting.batch; ++i) {
     server::Job job;
@@ -71,9 +71,10 @@ double scheduled(mm2::Engine& engine, const Setting& setting) {
     job.sampling = setting.sampling;
     job.sampling.seed = static_cast<uint64_t>(i);
     job.channel = std::make_shared<server::Channel>(1024, 1, [&scheduler] { scheduler.wake(); });
-    readers.emplace_back([channel = job.channel] {
+    readers.emplace_back([channel = job.channel, batch = setting.batch] {
       std::vector<server::TokenEvent> events;
       while (channel->take(events) && events.back().finish == server::Finish::none) {
+        std::this_thread::sleep_for(std::chrono::microseconds(250) * std::max(16, batch));
       }
     });
     std::vector<server::Job> jobs;
@@ -82,7 +83,8 @@ double scheduled(mm2::Engine& engine, const Setting& setting) {
       std::puts(refusal->sentence.c_str());
   }
   for (std::thread& reader : readers) reader.join();
-  return seconds_since(begin);
+  while (scheduler.totals().running > 0) std::this_thread::yield();
+  return scheduler.totals().busy_seconds;
 }
 
 double median(std::vector<double> values) {
@@ -121,7 +123,7 @@ void run(const char* path, int rounds, int32_t n_tokens) {
 int main(int argc, char** argv) {
   try {
     run(argc > 1 ? argv[1] : "examples/models/mm2-tiny", argc > 2 ? std::atoi(argv[2]) : 5,
-        argc > 3 ? std::atoi(argv[3]) : 200);
+        argc > 3 ? std::atoi(argv[3]) : 400);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "scheduler_bench: %s\n", error.what());
