@@ -148,6 +148,7 @@ void Scheduler::admit() {
     running_.push_back(std::move(waiting_[next]));
     waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(next));
   }
+  published_.running = static_cast<int32_t>(running_.size());  // never neither waiting nor running
 }
 
 // Tokens that the pool can still take when all that runs has computed what it holds.
