@@ -75,12 +75,13 @@ struct Backend {
   int32_t (*step)(const StepPlan* plan);  // a StepResult
   const Ops<float>* ops;                  // null in the FP64 reference
 
-  /// One position of a sequence out of the cache, and back into it, as no backend has it and every
-  /// backend reads it: [n_layers, K or V, n_kv_heads, head_dim] numbers of the cache. row: blocks.
-  void (*read_position)(const KvCache* kv, const ModelShape* shape, const StepRow* row,
-                        int64_t position, void* to);
-  void (*write_position)(const KvCache* kv, const ModelShape* shape, const StepRow* row,
-                         int64_t position, const void* from);
+  /// n positions of a sequence, from `first` on, out of the cache and back into it, in an order that
+  /// no backend has and every backend knows: [n, n_layers, K or V, n_kv_heads, head_dim] numbers of
+  /// the cache. row: its blocks.
+  void (*read_positions)(const KvCache* kv, const ModelShape* shape, const StepRow* row,
+                         int64_t first, int64_t n, void* to);
+  void (*write_positions)(const KvCache* kv, const ModelShape* shape, const StepRow* row,
+                          int64_t first, int64_t n, const void* from);
 };
 
 // The backends that are built into the library.

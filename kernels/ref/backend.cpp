@@ -40,31 +40,33 @@ int64_t kv_block_bytes(const ModelShape* s, int32_t block_size, int32_t number) 
   return 2 * int64_t{s->n_kv_heads} * s->head_dim * block_size * bytes_of(number);
 }
 
-// K, then V, of each layer: as Backend::read_position has them already.
+// Copies K, then V, of each layer of each position: as Backend::read_positions has them already.
 template <typename Copy>
-void each_layer(const KvCache& kv, const ModelShape& s, const StepRow& row, int64_t position,
-                Copy copy) {
+void each_layer(const KvCache& kv, const ModelShape& s, const StepRow& row, int64_t first,
+                int64_t n, Copy copy) {
   const int64_t bytes = int64_t{s.n_kv_heads} * s.head_dim * bytes_of(kv.number);
-  for (int32_t layer = 0; layer < s.n_layers; ++layer) {
-    const ref::KvSlot slot = ref::kv_slot(kv, s, row, layer, position);
-    char* k = static_cast<char*>(slot.k);
-    copy(k, 2 * layer * bytes, static_cast<size_t>(bytes));
-    copy(k + slot.v_offset * bytes_of(kv.number), (2 * layer + 1) * bytes,
-         static_cast<size_t>(bytes));
+  int64_t at = 0;
+  for (int64_t position = first; position < first + n; ++position) {
+    for (int32_t layer = 0; layer < s.n_layers; ++layer, at += 2 * bytes) {
+      const ref::KvSlot slot = ref::kv_slot(kv, s, row, layer, position);
+      char* k = static_cast<char*>(slot.k);
+      copy(k, at, static_cast<size_t>(bytes));
+      copy(k + slot.v_offset * bytes_of(kv.number), at + bytes, static_cast<size_t>(bytes));
+    }
   }
 }
 
-void read_position(const KvCache* kv, const ModelShape* s, const StepRow* row, int64_t position,
-                   void* to) {
-  each_layer(*kv, *s, *row, position, [to](const char* numbers, int64_t at, size_t n) {
-    memcpy(static_cast<char*>(to) + at, numbers, n);
+void read_positions(const KvCache* kv, const ModelShape* s, const StepRow* row, int64_t first,
+                    int64_t n, void* to) {
+  each_layer(*kv, *s, *row, first, n, [to](const char* numbers, int64_t at, size_t size) {
+    memcpy(static_cast<char*>(to) + at, numbers, size);
   });
 }
 
-void write_position(const KvCache* kv, const ModelShape* s, const StepRow* row, int64_t position,
-                    const void* from) {
-  each_layer(*kv, *s, *row, position, [from](char* numbers, int64_t at, size_t n) {
-    memcpy(numbers, static_cast<const char*>(from) + at, n);
+void write_positions(const KvCache* kv, const ModelShape* s, const StepRow* row, int64_t first,
+                     int64_t n, const void* from) {
+  each_layer(*kv, *s, *row, first, n, [from](char* numbers, int64_t at, size_t size) {
+    memcpy(numbers, static_cast<const char*>(from) + at, size);
   });
 }
 
@@ -98,7 +100,7 @@ const Backend* reference_backend() {
   static constexpr Backend kBackend = {
       "reference", kF32,         packed_bytes,   pack,
       1,           true,         kv_block_bytes, step_scratch_bytes<float>,
-      step<float>, &kOps<float>, read_position,  write_position};
+      step<float>, &kOps<float>, read_positions, write_positions};
   return &kBackend;
 }
 
@@ -113,8 +115,8 @@ const Backend* reference_f64_backend() {
                                        step_scratch_bytes<double>,
                                        step<double>,
                                        nullptr,
-                                       read_position,
-                                       write_position};
+                                       read_positions,
+                                       write_positions};
   return &kBackend;
 }
 

@@ -1,6 +1,6 @@
 // A sequence as bytes: what it was computed with, its tokens, its keys and values, a checksum.
 //
-//   Header | tokens [n_tokens] int32 | positions [n_tokens] of Backend::read_position | digest
+//   Header | tokens [n_tokens] int32 | positions [n_tokens] of Backend::read_positions | digest
 //
 // Numbers are little-endian. Blocks do not appear, so pools with blocks of any size take it.
 #include <algorithm>
@@ -131,9 +131,10 @@ Result<std::string> Engine::seq_export(int32_t seq_id) const {
   std::memcpy(at, tokens.data(), tokens.size() * 4);
   at += tokens.size() * 4;
   const kernels::StepRow row{0, length, 0, 0, sequences_->blocks(seq_id).data()};
-  for (int32_t position = 0; position < length; ++position) {
-    model_->backend().read_position(&kv_, &model_->shape(), &row, position, at);
-    at += position_bytes(header);
+  for (int32_t first = 0; first < length; first += kernels::kAttentionBlock) {
+    const int32_t n = std::min(kernels::kAttentionBlock, length - first);
+    model_->backend().read_positions(&kv_, &model_->shape(), &row, first, n, at);
+    at += position_bytes(header) * static_cast<uint64_t>(n);
   }
   const Digest digest = digest_of({bytes.data(), bytes.size() - sizeof(Digest)});
   std::memcpy(at, &digest, sizeof digest);
@@ -163,9 +164,10 @@ Status Engine::seq_import(int32_t seq_id, std::string_view bytes) {
   MM2_RETURN_IF_ERROR(sequences_->reserve(seq_id, header.n_tokens));
   const char* at = bytes.data() + sizeof header + tokens.size() * 4;
   const kernels::StepRow row{0, header.n_tokens, 0, 0, sequences_->blocks(seq_id).data()};
-  for (int32_t position = 0; position < header.n_tokens; ++position) {
-    model_->backend().write_position(&kv_, &model_->shape(), &row, position, at);
-    at += position_bytes(header);
+  for (int32_t first = 0; first < header.n_tokens; first += kernels::kAttentionBlock) {
+    const int32_t n = std::min(kernels::kAttentionBlock, header.n_tokens - first);
+    model_->backend().write_positions(&kv_, &model_->shape(), &row, first, n, at);
+    at += position_bytes(header) * static_cast<uint64_t>(n);
   }
   sequences_->commit(seq_id, tokens);
   return {};

@@ -41,8 +41,8 @@ static constexpr Backend cpu_backend(const char* name, void (*pack)(const Matrix
           step_scratch_bytes,
           step,
           ops,
-          layout::read_position,
-          layout::write_position};
+          layout::read_positions,
+          layout::write_positions};
 }
 
 }  // namespace mm2::kernels::common

@@ -48,8 +48,8 @@ const Backend* generic_backend() {
                                        step_scratch_bytes,
                                        step,
                                        &kOps,
-                                       layout::read_position,
-                                       layout::write_position};
+                                       layout::read_positions,
+                                       layout::write_positions};
   return &kBackend;
 }
 

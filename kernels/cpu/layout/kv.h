@@ -116,53 +116,75 @@ static inline void store_position(const KvCache& kv, const ModelShape& s, const 
   }
 }
 
-/// Calls move(where a component of K or V of this position lies, its index in
-/// Backend::read_position), for all of them.
-template <typename Move>
+/// For n positions from `first` on, calls move(where a component of K or V lies, the byte at which
+/// Backend::read_positions has it) for all of them. One unit after the other, so that it stays in the
+/// first-level cache while its lanes are taken apart.
+template <int32_t number, typename Move>
 static inline void each_number(const KvCache& kv, const ModelShape& s, const StepRow& row,
-                               int64_t position, Move move) {
-  const KvUnit u = kv_unit_of(s, kv.number);
-  const int64_t lane = position % kKvLanes;
-  int64_t i = 0;
+                               int64_t first, int64_t n, Move move) {
+  const KvUnit u = kv_unit_of(s, number);
+  const int64_t size = bytes_of(number), head_dim = s.head_dim, heads = s.n_kv_heads;
   for (int32_t layer = 0; layer < s.n_layers; ++layer) {
     for (int32_t head = 0; head < s.n_kv_heads; ++head) {
-      char* unit = kv_unit_at(kv, u, row, layer, head, position);
-      for (int64_t d = 0; d < s.head_dim; ++d) move(unit + key_offset(u, lane, d), i++);
-    }
-    for (int32_t head = 0; head < s.n_kv_heads; ++head) {
-      char* unit = kv_unit_at(kv, u, row, layer, head, position);
-      for (int64_t d = 0; d < s.head_dim; ++d) move(unit + value_offset(u, lane, d), i++);
+      for (int64_t p = 0; p < n; ++p) {
+        const int64_t lane = (first + p) % kKvLanes;
+        char* unit = kv_unit_at(kv, u, row, layer, head, first + p);
+        const int64_t k = ((p * s.n_layers + layer) * 2 * heads + head) * head_dim;
+        const int64_t v = k + heads * head_dim;
+        for (int64_t d = 0; d < head_dim; ++d) {
+          move(unit + key_offset(u, lane, d), (k + d) * size);
+          move(unit + value_offset(u, lane, d), (v + d) * size);
+        }
+      }
     }
   }
 }
 
-/// Backend::read_position.
-static inline void read_position(const KvCache* kv, const ModelShape* s, const StepRow* row,
-                                 int64_t position, void* to) {
-  const int64_t size = bytes_of(kv->number);
-  char* at = static_cast<char*>(to);
-  each_number(*kv, *s, *row, position, [=](char* number, int64_t i) {
-    memcpy(at + i * size, number, static_cast<size_t>(size));
+template <int32_t number>
+static inline void read_positions_of(const KvCache& kv, const ModelShape& s, const StepRow& row,
+                                     int64_t first, int64_t n, char* to) {
+  each_number<number>(kv, s, row, first, n, [=](const char* from, int64_t at) {
+    memcpy(to + at, from, number == kBF16 ? 2 : number == kF32 ? 4 : 1);
   });
 }
 
-/// Backend::write_position. Fills up with zeros as store_position does.
-static inline void write_position(const KvCache* kv, const ModelShape* s, const StepRow* row,
-                                  int64_t position, const void* from) {
-  const KvUnit u = kv_unit_of(*s, kv->number);
-  const int64_t size = bytes_of(kv->number), lane = position % kKvLanes;
-  const char* at = static_cast<const char*>(from);
-  each_number(*kv, *s, *row, position, [=](char* number, int64_t i) {
-    memcpy(number, at + i * size, static_cast<size_t>(size));
+template <int32_t number>
+static inline void write_positions_of(const KvCache& kv, const ModelShape& s, const StepRow& row,
+                                      int64_t first, int64_t n, const char* from) {
+  each_number<number>(kv, s, row, first, n, [=](char* to, int64_t at) {
+    memcpy(to, from + at, number == kBF16 ? 2 : number == kF32 ? 4 : 1);
   });
+}
+
+/// Backend::read_positions.
+static inline void read_positions(const KvCache* kv, const ModelShape* s, const StepRow* row,
+                                  int64_t first, int64_t n, void* to) {
+  char* bytes = static_cast<char*>(to);
+  if (kv->number == kBF16) read_positions_of<kBF16>(*kv, *s, *row, first, n, bytes);
+  if (kv->number == kF32) read_positions_of<kF32>(*kv, *s, *row, first, n, bytes);
+  if (kv->number == kE4M3) read_positions_of<kE4M3>(*kv, *s, *row, first, n, bytes);
+}
+
+/// Backend::write_positions. Fills up with zeros as store_position does.
+static inline void write_positions(const KvCache* kv, const ModelShape* s, const StepRow* row,
+                                   int64_t first, int64_t n, const void* from) {
+  const char* bytes = static_cast<const char*>(from);
+  if (kv->number == kBF16) write_positions_of<kBF16>(*kv, *s, *row, first, n, bytes);
+  if (kv->number == kF32) write_positions_of<kF32>(*kv, *s, *row, first, n, bytes);
+  if (kv->number == kE4M3) write_positions_of<kE4M3>(*kv, *s, *row, first, n, bytes);
+  const KvUnit u = kv_unit_of(*s, kv->number);
+  const auto size = static_cast<size_t>(bytes_of(kv->number));
   for (int32_t layer = 0; layer < s->n_layers; ++layer) {
     for (int32_t head = 0; head < s->n_kv_heads; ++head) {
-      char* unit = kv_unit_at(*kv, u, *row, layer, head, position);
-      for (int64_t d = s->head_dim; d < u.key_steps; ++d) {
-        memset(unit + key_offset(u, lane, d), 0, static_cast<size_t>(size));
-      }
-      for (int64_t d = s->head_dim; d < u.value_lanes; ++d) {
-        memset(unit + value_offset(u, lane, d), 0, static_cast<size_t>(size));
+      for (int64_t p = first; p < first + n; ++p) {
+        char* unit = kv_unit_at(*kv, u, *row, layer, head, p);
+        const int64_t lane = p % kKvLanes;
+        for (int64_t d = s->head_dim; d < u.key_steps; ++d) {
+          memset(unit + key_offset(u, lane, d), 0, size);
+        }
+        for (int64_t d = s->head_dim; d < u.value_lanes; ++d) {
+          memset(unit + value_offset(u, lane, d), 0, size);
+        }
       }
     }
   }
