@@ -1,6 +1,9 @@
 #include "chat/json_text.h"
 
 #include <bitset>
+#include <cmath>
+
+#include "absl/strings/numbers.h"
 
 namespace mm2::chat {
 namespace {
@@ -147,15 +150,20 @@ class Checker {
     return true;
   }
 
+  // An integer of any size; otherwise what a double can hold, because many readers refuse the rest.
   bool number() {
+    const size_t begin = at_;
     take('-');
     if (!take('0') && !digits()) return false;
+    const size_t whole = at_;
     if (take('.') && !digits()) return false;
     if (take('e') || take('E')) {
       if (!take('+')) take('-');
-      return digits();
+      if (!digits()) return false;
     }
-    return true;
+    double value = 0;
+    return at_ == whole ||
+           (absl::SimpleAtod({text_.data() + begin, at_ - begin}, &value) && std::isfinite(value));
   }
   bool digits() {
     const size_t begin = at_;

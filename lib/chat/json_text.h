@@ -27,8 +27,8 @@ void append_escaped(std::string& out, std::string_view text);
 /// Nesting above which is_json says no: a value that deep would break the readers behind us.
 inline constexpr size_t kMaxJsonDepth = 512;
 
-/// Whether `text`, without whitespace around it, is one RFC 8259 value in valid UTF-8. No
-/// recursion, one pass.
+/// Whether `text`, without whitespace around it, is one RFC 8259 value in valid UTF-8 whose numbers
+/// are integers of any size or finite as doubles. No recursion, one pass.
 bool is_json(std::string_view text);
 
 }  // namespace mm2::chat

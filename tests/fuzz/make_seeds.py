@@ -67,6 +67,8 @@ def main():
         value = case["output"].split('">', 2)[-1].split("</parameter>")[0]
         tools = json.dumps(case["tools"]).replace(json.dumps(case["expect"]["tool_calls"][0]["name"]) if case["expect"]["tool_calls"] else "?", '"f"')
         put("fuzz_tool_schema", case["id"], b"\0" + tools.encode() + b"\0" + value.encode())
+    put("fuzz_tool_schema", "overflowing-number",  # was taken for JSON once
+        b'\0[{"name": "f", "parameters": {"properties": {"p": {"type": "object"}}}}]\x00181e18446744073709103')
     for i in range(8):
         put("fuzz_tool_schema", f"decisions-{i}", bytes([1] + [(i * 53 + k * k * 7 + k) % 256 for k in range(160)]))
 

@@ -86,6 +86,9 @@ TEST_CASE("arguments: objects and arrays are strict JSON, kept as written") {
                            "[1,]",
                            "{\"a\"}",
                            "{'a': 1}",
+                           "1e999",
+                           "[-1.5e+999]",
+                           "{\"a\": 181e18446744073709103}",
                            "[NaN]",
                            "[01]",
                            "[1.]",
@@ -133,8 +136,6 @@ TEST_CASE("arguments: is_json agrees with the strict parser on mutated documents
     JsonLimits limits;
     limits.duplicate_keys = true;
     const auto strict = parse_json(text, "t", limits);
-    // Out of a double's range is fine for text that is passed on as it is.
-    if (!strict.ok() && strict.status().message().find("overflow") != std::string::npos) continue;
     // A lone surrogate escape is grammatical, but no string.
     if (text.find("\\u") != std::string::npos && text.find("\\u00") == std::string::npos) continue;
     INFO(text << ": " << strict.status().message());
