@@ -51,6 +51,14 @@ class DiskFile final : public SourceFile {
     return static_cast<const std::byte*>(mapped_);
   }
 
+  void let_go(uint64_t offset, uint64_t n) const override {
+    if (mapped_ == nullptr || offset > size_ || n > size_ - offset) return;
+    // Whole pages: a page at the border may go too, it comes back when it is touched.
+    const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    const uint64_t first = offset / page * page;
+    (void)madvise(static_cast<char*>(mapped_) + first, offset + n - first, MADV_DONTNEED);
+  }
+
  private:
   std::string path_;
   int descriptor_;

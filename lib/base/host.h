@@ -63,6 +63,9 @@ class SourceFile {
   virtual Status read_at(uint64_t offset, void* to, size_t n) const = 0;
   /// The whole file in memory, valid as long as this object; nullptr when it cannot be mapped.
   virtual const std::byte* map() const { return nullptr; }
+  /// Nobody needs these mapped bytes soon: their pages may leave the process. Reading them again is
+  /// slower and still right.
+  virtual void let_go(uint64_t /*offset*/, uint64_t /*n*/) const {}
 };
 
 /// Where checkpoint files come from: the file system unless the host gives its own.

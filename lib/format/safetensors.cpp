@@ -93,4 +93,8 @@ const std::byte* SafetensorsFile::map(const TensorInfo& tensor) const {
   return base == nullptr ? nullptr : base + tensor.offset;
 }
 
+void SafetensorsFile::let_go(const TensorInfo& tensor, uint64_t from, uint64_t n) const {
+  if (from <= tensor.bytes && n <= tensor.bytes - from) file_->let_go(tensor.offset + from, n);
+}
+
 }  // namespace mm2

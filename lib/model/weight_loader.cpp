@@ -149,6 +149,7 @@ class Loader {
       MM2_RETURN_IF_ERROR(decode(m, source_, raw, row, n, decoded, rows, notes_));
       backend_.pack(&rows, memory_ + w.offset);
     }
+    let_go_of_parts(m, source_, raw);  // or the file would stay in the process beside the weights
     return {};
   }
 

@@ -258,6 +258,7 @@ Result<RawParts> read_parts(const CodedMatrix& m, const TensorSource& source, in
     const TensorInfo& tensor = *m.description.parts[i];
     Window& w = raw.windows[i] = window_of(m, i, first_row, n_rows);
     const std::byte* data = may_map ? mapped_rows(source, tensor, w) : nullptr;
+    raw.mapped[i] = data != nullptr;
     if (data == nullptr) {
       std::byte* read = take(w.n_rows * w.n_cols * element_bytes(tensor));
       status = read_window(source, tensor, w, read);
@@ -285,6 +286,17 @@ Result<RawParts> read_parts(const CodedMatrix& m, const TensorSource& source, in
   });
   if (!status.ok()) return status;
   return raw;
+}
+
+void let_go_of_parts(const CodedMatrix& m, const TensorSource& source, const RawParts& raw) {
+  each_part(m, [&](size_t i) {
+    if (!raw.mapped[i]) return;
+    const TensorInfo& tensor = *m.description.parts[i];
+    const Window& w = raw.windows[i];
+    const int64_t row_bytes = w.n_cols * element_bytes(tensor);
+    source.let_go(tensor, static_cast<uint64_t>(w.first_row * row_bytes),
+                  static_cast<uint64_t>(w.n_rows * row_bytes));
+  });
 }
 
 }  // namespace mm2

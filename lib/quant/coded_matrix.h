@@ -45,6 +45,7 @@ struct Window {
 struct RawParts {
   int64_t first_row = 0, n_rows = 0;
   std::array<Window, kMaxParts> windows{};          // as Scheme::parts
+  std::array<bool, kMaxParts> mapped{};             // used where the file is mapped
   std::array<const std::byte*, kMaxParts> parts{};  // aligned elements, rows without gaps; or null
   const int32_t* order = nullptr;                   // [n_cols] where the matrix is ordered
   float global_scale = 1;
@@ -60,5 +61,8 @@ uint64_t raw_bytes(const CodedMatrix& m, int64_t n_rows);
 /// that are mapped stay where they are.
 Result<RawParts> read_parts(const CodedMatrix& m, const TensorSource& source, int64_t first_row,
                             int64_t n_rows, bool may_map, std::byte* memory);
+
+/// Lets go of the mapped parts that read_parts left where they are.
+void let_go_of_parts(const CodedMatrix& m, const TensorSource& source, const RawParts& raw);
 
 }  // namespace mm2

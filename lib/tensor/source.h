@@ -42,6 +42,10 @@ class TensorSource {
   /// out with memcpy or check first.
   virtual const std::byte* map(const TensorInfo& tensor) const = 0;
 
+  /// Nobody needs these bytes of map() soon: their pages may leave the process. Reading them again
+  /// is slower and still right.
+  virtual void let_go(const TensorInfo& /*tensor*/, uint64_t /*from*/, uint64_t /*n*/) const {}
+
   /// The file that holds the tensor, for messages.
   virtual std::string_view file_of(const TensorInfo& tensor) const = 0;
 

@@ -30,6 +30,16 @@ class SameMemory final : public Allocator {
   std::shared_ptr<Allocator> others_ = default_allocator();
 };
 
+// Bytes of this process in memory.
+double resident() {
+  long pages = 0;
+  if (std::FILE* statm = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(statm, "%*s %ld", &pages) != 1) pages = 0;
+    std::fclose(statm);
+  }
+  return 4096.0 * static_cast<double>(pages);
+}
+
 void measure_dialect(Team& team, CopyProbe& probe, const kernels::Backend& backend,
                      const Dialect& dialect, const std::string& file, int64_t n_bytes) {
   Set set(dialect, n_bytes);
@@ -51,6 +61,7 @@ void measure_dialect(Team& team, CopyProbe& probe, const kernels::Backend& backe
     if (same) host.allocator = std::make_shared<SameMemory>(plan.owned_bytes);
     return host;
   };
+  double grown = 0;
   for (const bool same : {true, false}) {
     const Host host = memory_of(same);
     const auto figures = measure(
@@ -58,15 +69,16 @@ void measure_dialect(Team& team, CopyProbe& probe, const kernels::Backend& backe
         [&](int) {
           Buffer memory;
           std::vector<float> scales;
+          const double before = resident();
           const Status s = load_weights(plan, set, backend, **executor, host, memory, scales);
           if (!s.ok()) Set::give_up(s);
+          grown = resident() - before;
         });
     print(join(dialect.name, same ? "" : ", fresh memory"), figures, "GB/s");
   }
-  std::printf("    packed %.4f, staging %.4f of the file's bytes\n",
-              static_cast<double>(plan.owned_bytes) / static_cast<double>(plan.read_bytes),
-              static_cast<double>(plan.staging_bytes) * team.n_threads() /
-                  static_cast<double>(plan.read_bytes));
+  const auto packed = static_cast<double>(plan.owned_bytes);
+  std::printf("    packed %.4f of the file's bytes; the process grew by %.4f of the packed\n",
+              packed / static_cast<double>(plan.read_bytes), grown / packed);
 }
 
 }  // namespace

@@ -284,6 +284,13 @@ TEST_CASE("decode: mapped files give what reading gives, aligned or not") {
       const std::byte* begin = raw_memory->data();
       const bool stays = raw->parts[0] < begin || raw->parts[0] >= begin + raw_memory->size();
       CHECK(stays == (from >= 0 && from % 4 == 0));
+      // What was mapped can be let go, to the byte.
+      let_go_of_parts(*m, source, *raw);
+      CHECK(source.gone.empty() == !stays);
+      for (const auto& gone : source.gone) {
+        CHECK(gone.from + gone.n <= source.find(gone.tensor)->bytes);
+        CHECK(gone.n > 0);
+      }
       DecodeNotes notes;
       kernels::MatrixRows rows;
       REQUIRE(decode(*m, source, *raw, 128, 64, staged->data(), rows, notes).ok());

@@ -30,7 +30,8 @@ std::string name(int layer, const char* last) {
 
 }  // namespace
 
-TEST_CASE("kv scales: every spelling gives the same, as a scalar, a single one and one for each head") {
+TEST_CASE(
+    "kv scales: every spelling gives the same, as a scalar, a single one and one for each head") {
   const std::pair<const char*, const char*> spellings[] = {
       {"k_proj.k_scale", "v_proj.v_scale"},
       {"k_scale", "v_scale"},

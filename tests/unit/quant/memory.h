@@ -58,6 +58,16 @@ class Memory final : public TensorSource {
   }
   std::string_view file_of(const TensorInfo&) const override { return "memory"; }
 
+  void let_go(const TensorInfo& tensor, uint64_t from, uint64_t n) const override {
+    gone.push_back({tensor.name, from, n});
+  }
+
+  struct Gone {
+    std::string tensor;
+    uint64_t from, n;
+  };
+  mutable std::vector<Gone> gone;
+
   int64_t mapped_from = -1;  // where each tensor begins in its file, -1: none can be mapped
 
  private:
