@@ -69,11 +69,13 @@ case $what in
     rm -rf "$work"
     mkdir -p "$work"
     "$python" -m venv "$work/first"
-    if ! "$work/first/bin/pip" download -q --no-deps -d "$work/tools" "scikit-build-core>=0.10" >"$work/pip.log" 2>&1; then
+    if ! "$work/first/bin/pip" install -q "scikit-build-core>=0.10" >"$work/pip.log" 2>&1; then
       echo "skipped: scikit-build-core cannot be fetched here, and a wheel is built with it"
       exit 77
     fi
-    (cd "$source" && "$work/first/bin/pip" wheel -q --no-deps -w "$work/wheels" .) >"$work/wheel.log" 2>&1 || { tail -50 "$work/wheel.log"; exit 1; }
+    # With the system's pybind11, as the build that holds this test: then a compiler cache has every object already.
+    (cd "$source" && PATH=$work/first/bin:$PATH "$work/first/bin/pip" wheel -q --no-build-isolation --no-deps -w "$work/wheels" .) \
+      >"$work/wheel.log" 2>&1 || { tail -50 "$work/wheel.log"; exit 1; }
     "$python" -m venv "$work/second"
     mv "$work/second" "$work/elsewhere"
     "$work/elsewhere/bin/python" -m pip install -q "$work"/wheels/mm2-*.whl >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
