@@ -143,9 +143,20 @@ class Checker {
     ++at_;
     if (c != 'u')
       return c != '\0' && std::string_view("\"\\/bfnrt").find(c) != std::string_view::npos;
+    unsigned unit = 0, second = 0;
+    if (!hex4(&unit)) return false;
+    // Halves of a pair come together, or the text is no string to many readers.
+    if ((unit & 0xFC00) == 0xD800)
+      return take("\\u") && hex4(&second) && (second & 0xFC00) == 0xDC00;
+    return (unit & 0xFC00) != 0xDC00;
+  }
+
+  bool hex4(unsigned* unit) {
     for (int i = 0; i < 4; ++i, ++at_) {
       const char h = peek();
-      if (!is_digit(h) && !(h >= 'a' && h <= 'f') && !(h >= 'A' && h <= 'F')) return false;
+      const bool letter = (h >= 'a' && h <= 'f') || (h >= 'A' && h <= 'F');
+      if (!is_digit(h) && !letter) return false;
+      *unit = *unit * 16 + static_cast<unsigned>(letter ? (h | 32) - 'a' + 10 : h - '0');
     }
     return true;
   }

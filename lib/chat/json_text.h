@@ -28,7 +28,7 @@ void append_escaped(std::string& out, std::string_view text);
 inline constexpr size_t kMaxJsonDepth = 512;
 
 /// Whether `text`, without whitespace around it, is one RFC 8259 value in valid UTF-8 whose numbers
-/// are integers of any size or finite as doubles. No recursion, one pass.
+/// are integers of any size or finite as doubles, without halves of surrogate pairs. No recursion, one pass.
 bool is_json(std::string_view text);
 
 }  // namespace mm2::chat

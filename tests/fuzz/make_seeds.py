@@ -69,6 +69,7 @@ def main():
         put("fuzz_tool_schema", case["id"], b"\0" + tools.encode() + b"\0" + value.encode())
     put("fuzz_tool_schema", "overflowing-number",  # was taken for JSON once
         b'\0[{"name": "f", "parameters": {"properties": {"p": {"type": "object"}}}}]\x00181e18446744073709103')
+    put("fuzz_tool_schema", "half-a-pair", b'\0[{"name": "f", "parameters": {"properties": {"p": {"type": "object"}}}}]\x00"a\\ud800s"')
     for i in range(8):
         put("fuzz_tool_schema", f"decisions-{i}", bytes([1] + [(i * 53 + k * k * 7 + k) % 256 for k in range(160)]))
 
