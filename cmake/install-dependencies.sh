@@ -4,7 +4,7 @@
 #   cmake/install-dependencies.sh            the library, the mm2 program, the examples and the tests
 #   cmake/install-dependencies.sh program    the library and the mm2 program only
 #   cmake/install-dependencies.sh fuzz       those of the fuzz preset as well: clang with libFuzzer
-#   cmake/install-dependencies.sh clients    into build/clients: the openai and anthropic packages, for tests/server
+#   cmake/install-dependencies.sh clients    for tests/server: chromium, and into build/clients the openai and anthropic packages
 #   cmake/install-dependencies.sh --list     prints the names, installs nothing
 set -eu
 
@@ -13,17 +13,19 @@ python="pybind11-dev python3-dev python3-numpy python3-venv"
 tests="binutils catch2 python3 ccache doxygen mypy $python"
 fuzz="clang-14 libclang-rt-14-dev"
 
+# Their absence skips tests; it is no reason to stop.
+install_clients() {
+  folder="$(dirname "$0")/../build/clients"
+  "$folder/bin/python" -c "import openai, anthropic" 2>/dev/null && return
+  python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check openai anthropic ||
+    echo "$0: the openai and anthropic packages could not be installed; the tests that need them are skipped" >&2
+}
+
 case "${1:-all}" in
   program) wanted="$program" ;;
   all) wanted="$program $tests" ;;
   fuzz) wanted="$program $tests $fuzz" ;;
-  clients)
-    # Their absence skips tests; it is no reason to stop.
-    folder="$(dirname "$0")/../build/clients"
-    "$folder/bin/python" -c "import openai, anthropic" 2>/dev/null && exit 0
-    python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check openai anthropic ||
-      echo "$0: the openai and anthropic packages could not be installed; the tests that need them are skipped" >&2
-    exit 0 ;;
+  clients) wanted="chromium"; trap install_clients EXIT ;;
   --list) echo "$program $tests"; exit 0 ;;
   *) echo "usage: $0 [program|all|fuzz|clients|--list]" >&2; exit 1 ;;
 esac
