@@ -51,15 +51,26 @@ class DiskFile final : public SourceFile {
     return static_cast<const std::byte*>(mapped_);
   }
 
+  void bring(uint64_t offset, uint64_t n) const override {
+#ifdef MADV_POPULATE_READ
+    advise(offset, n, MADV_POPULATE_READ);  // older systems refuse it, and nothing is lost
+#else
+    (void)offset, (void)n;
+#endif
+  }
   void let_go(uint64_t offset, uint64_t n) const override {
-    if (mapped_ == nullptr || offset > size_ || n > size_ - offset) return;
-    // Whole pages: a page at the border may go too, it comes back when it is touched.
-    const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-    const uint64_t first = offset / page * page;
-    (void)madvise(static_cast<char*>(mapped_) + first, offset + n - first, MADV_DONTNEED);
+    advise(offset, n, MADV_DONTNEED);
   }
 
  private:
+  // Whole pages: that of the border is in it.
+  void advise(uint64_t offset, uint64_t n, int advice) const {
+    if (mapped_ == nullptr || offset > size_ || n > size_ - offset) return;
+    const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    const uint64_t first = offset / page * page;
+    (void)madvise(static_cast<char*>(mapped_) + first, offset + n - first, advice);
+  }
+
   std::string path_;
   int descriptor_;
   uint64_t size_;

@@ -63,6 +63,8 @@ class SourceFile {
   virtual Status read_at(uint64_t offset, void* to, size_t n) const = 0;
   /// The whole file in memory, valid as long as this object; nullptr when it cannot be mapped.
   virtual const std::byte* map() const { return nullptr; }
+  /// These mapped bytes are wanted now: their pages are brought in at once instead of one by one.
+  virtual void bring(uint64_t /*offset*/, uint64_t /*n*/) const {}
   /// Nobody needs these mapped bytes soon: their pages may leave the process. Reading them again is
   /// slower and still right.
   virtual void let_go(uint64_t /*offset*/, uint64_t /*n*/) const {}

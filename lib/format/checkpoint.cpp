@@ -255,6 +255,10 @@ const std::byte* Checkpoint::map(const TensorInfo& tensor) const {
   return shards_[static_cast<size_t>(tensor.shard)]->map(tensor);
 }
 
+void Checkpoint::bring(const TensorInfo& tensor, uint64_t from, uint64_t n) const {
+  shards_[static_cast<size_t>(tensor.shard)]->bring(tensor, from, n);
+}
+
 void Checkpoint::let_go(const TensorInfo& tensor, uint64_t from, uint64_t n) const {
   shards_[static_cast<size_t>(tensor.shard)]->let_go(tensor, from, n);
 }

@@ -37,6 +37,7 @@ class Checkpoint final : public TensorSource {
   const TensorInfo* find(std::string_view name) const override;
   Status read(const TensorInfo& tensor, uint64_t from, size_t n, void* to) const override;
   const std::byte* map(const TensorInfo& tensor) const override;
+  void bring(const TensorInfo& tensor, uint64_t from, uint64_t n) const override;
   void let_go(const TensorInfo& tensor, uint64_t from, uint64_t n) const override;
   std::string_view file_of(const TensorInfo& tensor) const override;
   std::string_view name() const override { return path_; }

@@ -93,6 +93,10 @@ const std::byte* SafetensorsFile::map(const TensorInfo& tensor) const {
   return base == nullptr ? nullptr : base + tensor.offset;
 }
 
+void SafetensorsFile::bring(const TensorInfo& tensor, uint64_t from, uint64_t n) const {
+  if (from <= tensor.bytes && n <= tensor.bytes - from) file_->bring(tensor.offset + from, n);
+}
+
 void SafetensorsFile::let_go(const TensorInfo& tensor, uint64_t from, uint64_t n) const {
   if (from <= tensor.bytes && n <= tensor.bytes - from) file_->let_go(tensor.offset + from, n);
 }

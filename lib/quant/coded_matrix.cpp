@@ -100,7 +100,10 @@ const std::byte* mapped_rows(const TensorSource& source, const TensorInfo& tenso
   if (data == nullptr || reinterpret_cast<uintptr_t>(data) % width != 0) return nullptr;
   w.first_col = 0;
   w.n_cols = tensor.shape.n_cols();
-  return data + w.first_row * w.n_cols * element_bytes(tensor);
+  const int64_t row_bytes = w.n_cols * element_bytes(tensor);
+  source.bring(tensor, static_cast<uint64_t>(w.first_row * row_bytes),
+               static_cast<uint64_t>(w.n_rows * row_bytes));
+  return data + w.first_row * row_bytes;
 }
 
 Status read_window(const TensorSource& source, const TensorInfo& tensor, const Window& w,

@@ -42,6 +42,8 @@ class TensorSource {
   /// out with memcpy or check first.
   virtual const std::byte* map(const TensorInfo& tensor) const = 0;
 
+  /// These bytes of map() are wanted now: their pages are brought in at once.
+  virtual void bring(const TensorInfo& /*tensor*/, uint64_t /*from*/, uint64_t /*n*/) const {}
   /// Nobody needs these bytes of map() soon: their pages may leave the process. Reading them again
   /// is slower and still right.
   virtual void let_go(const TensorInfo& /*tensor*/, uint64_t /*from*/, uint64_t /*n*/) const {}

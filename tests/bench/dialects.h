@@ -132,6 +132,9 @@ class Set final : public TensorSource {
     if (file_ == nullptr || file_->map() == nullptr) return nullptr;
     return file_->map() + tensor.offset;
   }
+  void bring(const TensorInfo& tensor, uint64_t from, uint64_t n) const override {
+    if (file_ != nullptr) file_->bring(tensor.offset + from, n);
+  }
   void let_go(const TensorInfo& tensor, uint64_t from, uint64_t n) const override {
     if (file_ != nullptr) file_->let_go(tensor.offset + from, n);
   }
