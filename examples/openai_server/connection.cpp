@@ -84,8 +84,8 @@ ssize_t Connection::write(const char* from, size_t size) {
   }
 }
 
-void Connection::linger() {
-  if (!broken_ && begin_ == end_ && !wait(POLLIN, now())) return;
+void Connection::linger(bool cut) {
+  if (!cut && begin_ == end_ && !wait(POLLIN, now())) return;
   ::shutdown(descriptor_, SHUT_WR);
   // Closing with unread bytes would reset the connection, and the response could get lost.
   const auto deadline = now() + std::chrono::seconds(2);

@@ -22,7 +22,8 @@ class Connection : public httplib::Stream {
   /// A request broke a limit or was not read to its end: what follows cannot be understood.
   bool must_close() const { return broken_; }
   /// Lets a client that is still sending see the response before the connection is cut.
-  void linger();
+  /// cut: there may be more of a request that nobody will read, even if nothing has arrived just now.
+  void linger(bool cut);
 
   bool is_readable() const override { return begin_ < end_ || wait(POLLIN, now()); }
   bool is_writable() const override;

@@ -148,8 +148,8 @@ void HttpServer::serve(int descriptor) {
   ::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
   Connection connection(descriptor, closing_, limits_);
-  bool first = true, closed = false;
-  while (!closed && connection.wait_for_request(first)) {
+  bool first = true, closed = false, cut = false;
+  while (!cut && !closed && connection.wait_for_request(first)) {
     first = false;
     connection.begin_request();
     const bool answered =
@@ -159,9 +159,9 @@ void HttpServer::serve(int descriptor) {
           request.headers.erase("Accept-Encoding");
           request.set_header(kDescriptorHeader, std::to_string(descriptor));
         });
-    if (is_to_close(descriptor) || !answered || connection.must_close()) break;
+    cut = is_to_close(descriptor) || !answered || connection.must_close();
   }
-  connection.linger();
+  connection.linger(cut);
 }
 
 void HttpServer::refuse(int descriptor) {

@@ -87,7 +87,7 @@ engine = mm2.load('$source/examples/models/mm2-tiny').engine()
 assert engine.chat([{'role': 'user', 'content': 'What is 47 + 38?'}], temperature=0).content == '47 + 38 = 85'
 assert mm2.__file__.startswith('$work/elsewhere/') and 'linear' in kernels.describe()['operations']
 print('mm2', mm2.__version__, 'works')" | grep -x "mm2 [0-9.]* works"
-    library=$(echo "$work"/elsewhere/lib*/python*/site-packages/mm2/libmm2.so.0)
+    library=$(echo "$work"/elsewhere/lib/python*/site-packages/mm2/libmm2.so.0)  # lib64 is a link to it
     readelf -d "${library%/*}"/_core*.so | grep -q 'R.*PATH.*\[$ORIGIN\]'
     ;;
   add_subdirectory)
