@@ -60,8 +60,8 @@ struct Backend {
 
   /// Bytes of a packed matrix, or -1 where this backend cannot hold such weights.
   int64_t (*packed_bytes)(const Format* format, int64_t n_out, int64_t n_in);
-  /// Writes some rows into the packed matrix. first_row and n_rows are multiples of pack_rows, but
-  /// for the last rows of the matrix. Every byte of the packed blocks that hold these rows is
+  /// Writes some rows into the packed matrix, which is 64-byte aligned, as every matrix that an
+  /// operation takes. first_row and n_rows are multiples of pack_rows, but for the last rows. Every byte of the packed blocks that hold these rows is
   /// written, padding included. Different rows may be packed at once from many threads.
   void (*pack)(const MatrixRows* rows, void* packed);
   int32_t pack_rows;

@@ -183,48 +183,47 @@ struct RingFloats {
     }
     table = _mm512_loadu_ps(numbers);
   }
-  // 2^-8 of the rows' scales; times 2^exponent.
-  [[gnu::always_inline]] static __m512 scales(const char* step, int v, int exponent = 0) {
+  // 2^exponent of the rows' scales, exponent at least -8.
+  template <int exponent>
+  [[gnu::always_inline]] static __m512 scales(const char* step, int v) {
     const __m512i codes = _mm512_cvtepu8_epi32(
         _mm_loadu_si128(reinterpret_cast<const __m128i*>(step + 512 + 16 * v)));
     const __m512i bits =
         _mm512_xor_si512(_mm512_slli_epi32(codes, 20), _mm512_set1_epi32(0x3F800000));
-    return as_floats(_mm512_add_epi32(bits, _mm512_set1_epi32(exponent << 23)));
+    return as_floats(_mm512_add_epi32(bits, _mm512_set1_epi32((exponent + 8) << 23)));
   }
-  [[gnu::always_inline]] void floats(const char* step, int v, __m512* w) const {
-    const __m512 scale = scales(step, v);
+  // use(j, index): for column j, as they are added, what a table is to be asked for.
+  template <typename Use>
+  [[gnu::always_inline]] static void each_code(const char* step, int v, const Use& use) {
 #pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half, w += 8) {
+    for (int half = 0; half < 2; ++half) {
       // Rotated by one, a nibble has its sign below its size.
       __m512i c = load512(step + 256 * half + 64 * v);
       c = _mm512_shldi_epi16(c, c, 1);
 #pragma GCC unroll 4
       for (unsigned t = 0; t < 4; ++t) {
-        const __m512i odd = _mm512_srli_epi32(c, 16 + 4 * t);
-        const __m512i even = t == 0 ? c : _mm512_srli_epi32(c, 4 * t);
-        w[2 * t] = _mm512_mul_ps(_mm512_permutexvar_ps(odd, table), scale);
-        w[2 * t + 1] = _mm512_mul_ps(_mm512_permutexvar_ps(even, table), scale);
+        use(8 * half + 2 * t, _mm512_srli_epi32(c, 16 + 4 * t));
+        use(8 * half + 2 * t + 1, t == 0 ? c : _mm512_srli_epi32(c, 4 * t));
       }
     }
   }
-  // Adds rows 16 v .. of a step for one activation rounded to BF16: tables[j] holds activation j
-  // times each code and 2^-3, which is exact and below the activation; kept so that scales are no
-  // multiplication of their own: the sum's only rounding is that of its addition, as ever.
+  [[gnu::always_inline]] void floats(const char* step, int v, __m512* w) const {
+    const __m512 scale = scales<-8>(step, v);
+    each_code(
+        step, v, [&](size_t j, __m512i index) __attribute__((always_inline)) {
+          w[j] = _mm512_mul_ps(_mm512_permutexvar_ps(index, table), scale);
+        });
+  }
+  // For one activation of each column, rounded to BF16: tables[j] is 2^-11 of `table` times
+  // activation j. That is exact and not above the activation, so the multiply-add with the scale
+  // rounds once, as one with floats() does, and no scale is multiplied on its own.
   [[gnu::always_inline]] static void add(const char* step, int v, const __m512* tables,
                                          __m512* sum) {
-    const __m512 scale = scales(step, v, 11);
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half, tables += 8) {
-      __m512i c = load512(step + 256 * half + 64 * v);
-      c = _mm512_shldi_epi16(c, c, 1);
-#pragma GCC unroll 4
-      for (unsigned t = 0; t < 4; ++t) {
-        const __m512i odd = _mm512_srli_epi32(c, 16 + 4 * t);
-        const __m512i even = t == 0 ? c : _mm512_srli_epi32(c, 4 * t);
-        *sum = _mm512_fmadd_ps(_mm512_permutexvar_ps(odd, tables[2 * t]), scale, *sum);
-        *sum = _mm512_fmadd_ps(_mm512_permutexvar_ps(even, tables[2 * t + 1]), scale, *sum);
-      }
-    }
+    const __m512 scale = scales<3>(step, v);
+    each_code(
+        step, v, [&](size_t j, __m512i index) __attribute__((always_inline)) {
+          *sum = _mm512_fmadd_ps(_mm512_permutexvar_ps(index, tables[j]), scale, *sum);
+        });
   }
 };
 

@@ -60,7 +60,7 @@ struct Squares {
   static constexpr int64_t kRows = 16, kSteps = 16;
 
   template <Codes codes>
-  static void square_of(const uint8_t* from, int64_t stride, char* const* to, int64_t lane) {
+  static void square(const uint8_t* from, int64_t stride, char* const* to, int64_t lane) {
     constexpr bool of_nibbles = codes == layout::kNibbles || codes == layout::kRing;
     constexpr const int* steps = of_nibbles ? kNibbleSteps : kPlainSteps;
     __m512i v[16];
@@ -76,14 +76,6 @@ struct Squares {
       if (codes == layout::kBytes) v[s] = _mm512_shuffle_epi8(v[s], halves);
       _mm512_stream_si512(reinterpret_cast<__m512i*>(to[steps[s]] + 4 * lane), v[s]);
     }
-  }
-
-  static void square(Codes codes, const uint8_t* from, int64_t stride, char* const* to,
-                     int64_t lane) {
-    if (codes == layout::kNumbers) square_of<layout::kNumbers>(from, stride, to, lane);
-    if (codes == layout::kBytes) square_of<layout::kBytes>(from, stride, to, lane);
-    if (codes == layout::kNibbles) square_of<layout::kNibbles>(from, stride, to, lane);
-    if (codes == layout::kRing) square_of<layout::kRing>(from, stride, to, lane);
   }
 
   static void scales(int32_t number, const float* from, int32_t stride, char* to) {

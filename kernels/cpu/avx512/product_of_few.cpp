@@ -12,6 +12,16 @@ using layout::kBlockRows;
 // Bytes that the prefetches are ahead: into the second-level cache, and from there into the first.
 constexpr int64_t kFar = 1536, kNear = 768;
 
+// A quarter of a step's lines, v of four.
+template <int64_t bytes>
+[[gnu::always_inline]] inline void prefetch_lines(const char* step, int v) {
+#pragma GCC unroll 4
+  for (int64_t line = 64 * v; line < bytes; line += 256) {
+    _mm_prefetch(step + kNear + line, _MM_HINT_T0);
+    _mm_prefetch(step + kFar + line, _MM_HINT_T1);
+  }
+}
+
 /// Sums of 64 outputs of several blocks for several rows of activations.
 template <int rows, int blocks>
 struct Sums {
@@ -49,11 +59,7 @@ template <bool exact, int rows, int blocks, typename Codes>
       const char* step = at + b * distance;
 #pragma GCC unroll 4
       for (int v = 0; v < 4; ++v) {
-#pragma GCC unroll 4
-        for (int64_t line = 64 * v; line < Codes::kStepBytes; line += 256) {
-          _mm_prefetch(step + kNear + line, _MM_HINT_T0);
-          _mm_prefetch(step + kFar + line, _MM_HINT_T1);
-        }
+        prefetch_lines<Codes::kStepBytes>(step, v);
         __m512 w[kCols];
         codes.floats(step, v, w);
 #pragma GCC unroll 16
@@ -85,11 +91,7 @@ requires(exact)
       const char* step = at + b * distance;
 #pragma GCC unroll 4
       for (int v = 0; v < 4; ++v) {
-#pragma GCC unroll 4
-        for (int64_t line = 64 * v; line < RingFloats::kStepBytes; line += 256) {
-          _mm_prefetch(step + kNear + line, _MM_HINT_T0);
-          _mm_prefetch(step + kFar + line, _MM_HINT_T1);
-        }
+        prefetch_lines<RingFloats::kStepBytes>(step, v);
         RingFloats::add(step, v, tables, &sums->of[0][b][v]);
       }
     }

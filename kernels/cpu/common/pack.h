@@ -2,7 +2,7 @@
 // steps of 64 dwords, one of each row: 8 codes of 4 bits, 4 of 8 bits, 2 numbers of 16, one of 32. So
 // packing transposes dwords, that are made of codes before or shuffled after. An Isa has
 //   kRows, kSteps      a square: kSteps dwords of each of kRows rows
-//   square(kind, from, stride, to, lane)
+//   square<codes>(from, stride, to, lane)
 //                      from: kRows rows, `stride` bytes apart; to[s] + 4 lane: where step s of them goes
 //   scales(number, from, stride, to)
 //                      kRows scales, `stride` floats apart, as numbers one behind the other
@@ -63,6 +63,21 @@ static void pack_scales(const MatrixRows& rows, const Blocks& blocks, int64_t ro
   }
 }
 
+template <typename Isa>
+static inline void pack_square(Codes codes, const uint8_t* from, int64_t stride, char* const* to,
+                               int64_t lane) {
+  switch (codes) {
+    case layout::kNumbers:
+      return Isa::template square<layout::kNumbers>(from, stride, to, lane);
+    case layout::kBytes:
+      return Isa::template square<layout::kBytes>(from, stride, to, lane);
+    case layout::kNibbles:
+      return Isa::template square<layout::kNibbles>(from, stride, to, lane);
+    case layout::kRing:
+      return Isa::template square<layout::kRing>(from, stride, to, lane);
+  }
+}
+
 /// The whole records of a full block that squares cover, and how many they are.
 template <typename Isa>
 static int64_t pack_squares(const MatrixRows& rows, const Blocks& blocks, int64_t row0,
@@ -85,7 +100,7 @@ static int64_t pack_squares(const MatrixRows& rows, const Blocks& blocks, int64_
       to[s] = block + step / steps * blocks.record.bytes + step % steps * 4 * kBlockRows;
     }
     for (int64_t i = 0; i < kBlockRows; i += Isa::kRows) {
-      Isa::square(codes, from + i * row_bytes, row_bytes, to, i);
+      pack_square<Isa>(codes, from + i * row_bytes, row_bytes, to, i);
     }
   }
   const int64_t n = n_squares * Isa::kSteps / steps;
