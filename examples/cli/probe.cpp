@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kReadBytes = size_t{768} << 20;
 constexpr size_t kReadPart = size_t{128} << 20;
 constexpr size_t kReadAhead = 2048;  // bytes between a prefetch and its use
-constexpr int kChains = 8;                        // independent sums, to cover the latency
+constexpr int kChains = 8;           // independent sums, to cover the latency
 constexpr int64_t kRounds = 400000;
 
 using Vector4 = float __attribute__((vector_size(16)));
@@ -170,9 +170,8 @@ void MachineProbe::measure_read() {
   std::atomic<uint64_t> total{0};
   const size_t share = kReadPart / n_threads_ / 256 * 256;
   const ReadAll read_all = reader_of_this_machine();
-  const double seconds = time_threads(n_threads_, [&](int32_t thread) {
-    total.fetch_add(read_all(part + share * thread, share));
-  });
+  const double seconds = time_threads(
+      n_threads_, [&](int32_t thread) { total.fetch_add(read_all(part + share * thread, share)); });
   const double bytes = static_cast<double>(share * n_threads_);
   if (total.load() != 0) read_gb_per_s_ = std::max(read_gb_per_s_, bytes / seconds / 1e9);
 }

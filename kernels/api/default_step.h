@@ -25,8 +25,8 @@ struct StepBuffers {
 
 template <typename Real>
 static inline StepBuffers<Real> carve_step_buffers(const Ops<Real>& ops, const ModelShape& s,
-                                            int32_t n_tokens, int32_t n_outputs, int32_t n_workers,
-                                            void* base) {
+                                                   int32_t n_tokens, int32_t n_outputs,
+                                                   int32_t n_workers, void* base) {
   StepBuffers<Real> b{};
   char* at = static_cast<char*>(base);
   const auto take = [&](int64_t n_bytes) {
@@ -57,7 +57,8 @@ static inline StepBuffers<Real> carve_step_buffers(const Ops<Real>& ops, const M
 /// Bytes of StepPlan::scratch for the default step: exact for these limits, monotone in each.
 template <typename Real>
 static inline int64_t default_scratch_bytes(const Ops<Real>& ops, const ModelShape& shape,
-                                     int32_t max_tokens, int32_t max_outputs, int32_t n_workers) {
+                                            int32_t max_tokens, int32_t max_outputs,
+                                            int32_t n_workers) {
   return carve_step_buffers(ops, shape, max_tokens, max_outputs, n_workers, nullptr).bytes;
 }
 
@@ -68,14 +69,14 @@ constexpr int32_t number_of = sizeof(Real) == 4 ? kF32 : kF64;
 
 template <typename Real>
 static inline void show(const StepPlan& plan, const char* name, int32_t layer, const Real* values,
-                 int64_t rows, int64_t width) {
+                        int64_t rows, int64_t width) {
   if (plan.observer == nullptr) return;
   plan.observer->see(plan.observer->self, name, layer, values, number_of<Real>, rows, width);
 }
 
 template <typename Real>
 static inline void attention_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b,
-                           int32_t layer) {
+                                  int32_t layer) {
   const ModelShape& s = *plan.shape;
   const LayerWeights& w = plan.weights->layers[layer];
   const Executor* run = plan.executor;
@@ -100,7 +101,7 @@ static inline void attention_half(const Ops<Real>& ops, const StepPlan& plan, St
 
 template <typename Real>
 static inline void experts_half(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b,
-                         int32_t layer) {
+                                int32_t layer) {
   const ModelShape& s = *plan.shape;
   const LayerWeights& w = plan.weights->layers[layer];
   const Executor* run = plan.executor;
@@ -135,7 +136,8 @@ static inline void judge_rows(const StepPlan& plan, const Real* h) {
 }
 
 template <typename Real>
-static inline void compute_logits(const Ops<Real>& ops, const StepPlan& plan, StepBuffers<Real>& b) {
+static inline void compute_logits(const Ops<Real>& ops, const StepPlan& plan,
+                                  StepBuffers<Real>& b) {
   const ModelShape& s = *plan.shape;
   int64_t out = 0;
   for (int32_t r = 0; r < plan.n_rows; ++r) {

@@ -37,9 +37,8 @@ Real dot_codes(const Matrix& w, int64_t row, const Real* x) {
       const Real s = chain(Real{0}, n, [&](int64_t k) { return x_at(k0 + k); });
       start = -(static_cast<Real>(m.zeros[row * m.patches + patch]) * s);
     }
-    const Real sum = chain(start, n, [&](int64_t k) {
-      return Real{code_value(f, codes[k0 + k])} * x_at(k0 + k);
-    });
+    const Real sum = chain(
+        start, n, [&](int64_t k) { return Real{code_value(f, codes[k0 + k])} * x_at(k0 + k); });
     y += Real{scales[patch]} * sum;
   }
   return y;

@@ -77,7 +77,7 @@ void Blake2b::compress(bool last) {
   }
   w.v[12] ^= counted_;
   if (last) w.v[14] = ~w.v[14];
-  // Unrolled, so that the order is known to the compiler: a third faster.
+    // Unrolled, so that the order is known to the compiler: a third faster.
 #pragma GCC unroll 12
   for (int round = 0; round < kRounds; ++round) {
     const uint8_t* at = kOrder[round % 10];

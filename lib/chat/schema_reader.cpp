@@ -67,7 +67,8 @@ ToolSchema SchemaReader::read(const Value* parameters) {
   }
   if (const Value* properties = member(*shape, "properties")) {
     for (size_t i = 0; i < properties->keys.size(); ++i) {
-      out.parameters.try_emplace(std::string(properties->keys[i]), type_of(root, properties->items[i]));
+      out.parameters.try_emplace(std::string(properties->keys[i]),
+                                 type_of(root, properties->items[i]));
     }
   }
   if (const Value* additional = member(*shape, "additionalProperties")) {

@@ -296,8 +296,8 @@ void Engine::see(void* self, const char* name, int32_t layer, const void* values
   if (number == kernels::kI32) {
     std::ranges::fill(engine.expert_seen_, uint8_t{0});
     const std::span ids(static_cast<const int32_t*>(values), static_cast<size_t>(n_rows * width));
-    uint64_t* tokens = engine.expert_tokens_.data() +
-                       static_cast<size_t>(layer) * engine.expert_seen_.size();
+    uint64_t* tokens =
+        engine.expert_tokens_.data() + static_cast<size_t>(layer) * engine.expert_seen_.size();
     for (const int32_t id : ids) {
       engine.expert_seen_[static_cast<size_t>(id)] = 1;
       ++tokens[id];

@@ -213,8 +213,7 @@ std::vector<WeightPlace> locate_all(const ModelConfig& config, const TensorSourc
 
 bool is_ignored_name(const ModelConfig& config, std::string_view name) {
   if (name.ends_with("rotary_emb.inv_freq")) return true;
-  for (const std::string_view suffix :
-       {".q_scale", ".k_bias", ".v_bias"}) {
+  for (const std::string_view suffix : {".q_scale", ".k_bias", ".v_bias"}) {
     if (name.ends_with(suffix) && name.find(".self_attn.") != name.npos) return true;
   }
   for (size_t at = 0; at != name.npos;) {

@@ -138,8 +138,8 @@ class Loader {
   // The parts of some rows are read at once, then decoded and packed tile by tile.
   Status load_coded(const PlannedWeight& w, const Piece& piece, std::byte* staging) {
     const CodedMatrix& m = *w.coded;
-    MM2_ASSIGN_OR_RETURN(const RawParts raw,
-                         read_parts(m, source_, piece.first_row, piece.n_rows, plan_.may_map, staging));
+    MM2_ASSIGN_OR_RETURN(const RawParts raw, read_parts(m, source_, piece.first_row, piece.n_rows,
+                                                        plan_.may_map, staging));
     if (piece.first_row == 0) global_scales_[piece.weight] = raw.global_scale;
     std::byte* decoded = staging + raw_bytes(m, piece.n_rows);
     const int64_t end = piece.first_row + piece.n_rows;

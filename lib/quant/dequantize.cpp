@@ -78,7 +78,8 @@ Status dequantize_rows(const WeightPlace& place, const WeightDescription& descri
   const int64_t end = first_row + n_rows;
   for (int64_t row = first_row / kRows * kRows; row < end; row += kRows) {
     const int64_t n = std::min(kRows, m.n_rows - row);
-    MM2_ASSIGN_OR_RETURN(const RawParts raw, read_parts(m, source, row, n, false, raw_memory.data()));
+    MM2_ASSIGN_OR_RETURN(const RawParts raw,
+                         read_parts(m, source, row, n, false, raw_memory.data()));
     kernels::MatrixRows rows;
     MM2_RETURN_IF_ERROR(decode(m, source, raw, row, n, staged.data(), rows, notes));
     for (int64_t r = std::max(row, first_row); r < std::min(row + n, end); ++r) {

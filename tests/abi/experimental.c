@@ -194,7 +194,7 @@ static void check_experts(void) {
   CLAIM(ids[0][0] == 2 && ids[0][1] == 3 && ids[1][0] == 1 && ids[1][1] == 2);
   CLAIM(fabs(weights[0][0] + weights[0][1] - 1) < 1e-6);
 
-#define EXPERTS(x, gates, n, chosen, shares, k, to)                                              \
+#define EXPERTS(x, gates, n, chosen, shares, k, to)                                             \
   mm2x_experts(kernels, x, gates, both, both, n, chosen, shares, 2, k, MM2_ACTIVATIONS_F32, to, \
                &err)
   REFUSED(EXPERTS(kX[0], NULL, 2, good[0], half[0], 2, y[0]));
@@ -223,9 +223,9 @@ static void check_attention(void) {
   heads.n_kv_heads = 2;
   heads.head_dim = 2;
   heads.rotary_dim = 2;
-#define ATTEND(from, keys, n, positions, number, to)                                              \
-  mm2x_attention(kernels, from, keys, kX[0], &heads, n, positions, number, MM2_ACTIVATIONS_F32, to, \
-                 &err)
+#define ATTEND(from, keys, n, positions, number, to)                                            \
+  mm2x_attention(kernels, from, keys, kX[0], &heads, n, positions, number, MM2_ACTIVATIONS_F32, \
+                 to, &err)
   REFUSED(ATTEND(NULL, kX[0], 1, 2, MM2X_F32, y[0]));
   REFUSED(ATTEND(kX[0], NULL, 1, 2, MM2X_F32, y[0]));
   REFUSED(ATTEND(kX[0], kX[0], 3, 2, MM2X_F32, y[0]));
@@ -240,8 +240,9 @@ static void check_attention(void) {
   CLAIM(ATTEND(kX[0], kX[0], 2, 2, MM2X_F32, y[0]) == MM2_OK);
   CLAIM(y[0][0] == 1 && y[0][3] == 4);
 
-#define QKV(m, norm, rope, to) \
-  mm2x_qkv(kernels, kX[0], m, w, w, norm, kOnes, rope, &heads, 2, MM2_ACTIVATIONS_F32, to, kv[0][0], &err)
+#define QKV(m, norm, rope, to)                                                             \
+  mm2x_qkv(kernels, kX[0], m, w, w, norm, kOnes, rope, &heads, 2, MM2_ACTIVATIONS_F32, to, \
+           kv[0][0], &err)
   REFUSED(QKV(NULL, kOnes, kOnes, q[0]));
   REFUSED(QKV(w, NULL, kOnes, q[0]));
   REFUSED(QKV(w, kOnes, NULL, q[0]));

@@ -252,8 +252,7 @@ static void refuse_parser(void) {
   REFUSED(mm2_parser_push_ids(NULL, NULL, NULL, 0, &err),
           mm2_parser_push_ids(parser, NULL, NULL, 0, NULL));
   REFUSED(mm2_parser_mode(NULL, &options.mode, &err), mm2_parser_mode("minimax", NULL, NULL));
-  REFUSED(mm2_parser_mode("hermes", &options.mode, &err),
-          mm2_parser_mode("", &options.mode, NULL));
+  REFUSED(mm2_parser_mode("hermes", &options.mode, &err), mm2_parser_mode("", &options.mode, NULL));
   REFUSED(mm2_parser_next(NULL, &event, &err), mm2_parser_next(parser, NULL, NULL));
   event.struct_size = 0;
   REFUSED(mm2_parser_next(parser, &event, &err),
