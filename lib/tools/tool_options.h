@@ -31,8 +31,8 @@ struct ToolOptions {
 Result<ToolOptions> read_tool_options(std::string_view verb, const Json& options,
                                       std::span<const std::string_view> allowed);
 
-/// The threads that a tool works with.
-Result<std::shared_ptr<Executor>> tool_executor(const ToolOptions& options, const Host& host);
+/// The threads that a tool works with; 0: the host's executor, else all usable cores.
+Result<std::shared_ptr<Executor>> tool_executor(int32_t threads, const Host& host);
 
 /// Shell-like: '*' any run of characters, '?' any one. Linear in name x pattern.
 bool matches_glob(std::string_view name, std::string_view pattern);

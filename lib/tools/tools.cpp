@@ -5,22 +5,37 @@
 #include "tools/verbs.h"
 
 namespace mm2 {
+namespace {
 
-Status run_tool(std::string_view verb, const Json& options, const Host& host, Json* report) {
+struct Verb {
+  std::string_view name;
+  Status (*run)(const Json& options, const Host& host, Json* report);  // null: not implemented yet
+};
+
+constexpr std::array kVerbs = {
+    Verb{"inspect", run_inspect},    Verb{"verify", run_verify},  Verb{"tensor", run_tensor},
+    Verb{"doctor", nullptr},         Verb{"convert", nullptr},    Verb{"quantize", nullptr},
+    Verb{"repack", nullptr},         Verb{"merge", nullptr},      Verb{"forensics", nullptr},
+    Verb{"calibrate", nullptr},      Verb{"prune", nullptr},      Verb{"match-experts", nullptr},
+    Verb{"delete-experts", nullptr}, Verb{"kv-scales", nullptr},  Verb{"to-megatron", nullptr},
+    Verb{"from-megatron", nullptr},  Verb{"shard-plan", nullptr}, Verb{"reshard", nullptr},
+    Verb{"roundtrip", nullptr},      Verb{"manifest", nullptr},   Verb{"resume", nullptr},
+};
+
+}  // namespace
+
+Status run_tool(std::string_view name, const Json& options, const Host& host, Json* report) {
   const Json given = options.is_null() ? Json::object() : options;
-  if (verb == "inspect") return run_inspect(given, host, report);
-  if (verb == "verify") return run_verify(given, host, report);
-  constexpr std::array<std::string_view, 19> kPlanned = {
-      "doctor",    "convert",     "quantize",      "repack",        "merge",
-      "forensics", "calibrate",   "prune",         "match-experts", "delete-experts",
-      "kv-scales", "to-megatron", "from-megatron", "shard-plan",    "reshard",
-      "roundtrip", "manifest",    "resume",        "tensor"};
-  for (const std::string_view planned : kPlanned) {
-    if (verb == planned)
-      return error(Code::unsupported, "the verb ", verb, " is not implemented yet");
+  std::string known;
+  for (const Verb& verb : kVerbs) {
+    if (verb.name == name) {
+      if (verb.run != nullptr) return verb.run(given, host, report);
+      return error(Code::unsupported, "the verb ", name, " is not implemented yet");
+    }
+    if (verb.run != nullptr) known += join(known.empty() ? "" : ", ", verb.name);
   }
-  return error(Code::not_found, "there is no verb \"", verb.substr(0, 100),
-               "\"; there are inspect and verify");
+  return error(Code::not_found, "there is no verb \"", name.substr(0, 100), "\"; there are ",
+               known);
 }
 
 }  // namespace mm2

@@ -9,5 +9,6 @@ namespace mm2 {
 
 Status run_inspect(const Json& options, const Host& host, Json* report);
 Status run_verify(const Json& options, const Host& host, Json* report);
+Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

@@ -194,7 +194,8 @@ Status compare_manifest(const std::string& file, const TensorSource& source,
 Status check_data(const ToolOptions& options, const Subject& subject, const Host& host,
                   Verdict& verdict, Json& report) {
   const Checkpoint& checkpoint = *subject.checkpoint;
-  MM2_ASSIGN_OR_RETURN(const std::shared_ptr<Executor> executor, tool_executor(options, host));
+  MM2_ASSIGN_OR_RETURN(const std::shared_ptr<Executor> executor,
+                       tool_executor(options.threads, host));
   MM2_ASSIGN_OR_RETURN(const std::vector<TensorFinding> findings,
                        pass_over_tensors(checkpoint, options.deep, options.hash, *executor, host));
   if (options.deep) judge_values(checkpoint, findings, verdict);

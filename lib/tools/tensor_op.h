@@ -1,0 +1,41 @@
+// `mm2 tensor OP`: one operation on some tensors of one file, for experiments and for checking
+// against the results of other tools.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "tensor/dtype.h"
+#include "tensor/shape.h"
+
+namespace mm2 {
+
+struct NamedTensor {
+  std::string name;
+  Dtype dtype = Dtype::f32;
+  Shape shape;
+  std::vector<std::byte> bytes;  // dense, row by row, as dtype and shape need
+};
+
+struct TensorOpResult {
+  std::vector<NamedTensor> tensors;  // what the output file will hold, names as on disk
+  Json figures = Json::object();     // what else was found, for the report
+};
+
+/// An operation: `tensors` are those that were asked for, in that order; `params` is an object that
+/// it reads strictly (tools/option_reader.h). Pure: no files, no state.
+using TensorOp = Status (*)(const Json& params, std::span<const NamedTensor> tensors,
+                            TensorOpResult& result);
+
+// One row for each is in tensor_op.cpp.
+
+/// Elements of F32, F16, BF16 or F64 as F32; Code::invalid_argument names tensor and type otherwise.
+Result<std::vector<float>> to_f32(const NamedTensor& tensor);
+/// A tensor of F32 or BF16 (rounded to nearest even) or F16 from numbers.
+NamedTensor from_f32(std::string name, Dtype dtype, Shape shape, std::span<const float> values);
+
+}  // namespace mm2
