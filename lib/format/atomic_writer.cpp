@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "absl/container/flat_hash_set.h"
@@ -108,9 +107,8 @@ Status write_text_file(const std::string& path, std::string_view text) {
   return file->publish();
 }
 
-Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::create(const std::string& path,
-                                                                     std::vector<Tensor> tensors,
-                                                                     const Metadata& metadata) {
+Result<std::string> safetensors_head(const std::string& path, std::span<const OutputTensor> tensors,
+                                     const SafetensorsMetadata& metadata) {
   Json header = Json::object();
   auto& members = static_cast<Json::object_t::Container&>(header.get_ref<Json::object_t&>());
   if (!metadata.empty()) {
@@ -120,7 +118,7 @@ Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::create(const std::
   }
   absl::flat_hash_set<std::string_view> names = {"__metadata__"};
   uint64_t end = 0;
-  for (const Tensor& tensor : tensors) {
+  for (const OutputTensor& tensor : tensors) {
     if (!names.insert(tensor.name).second) {
       return error(Code::invalid_argument, "writing ", path, ": two tensors are called ",
                    tensor.name);
@@ -148,16 +146,25 @@ Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::create(const std::
   constexpr size_t kLengthField = 8, kAlignment = 64;
   text.resize(round_up(text.size() + kLengthField, kAlignment) - kLengthField, ' ');
 
+  std::string head;
+  head.reserve(kLengthField + text.size());
+  for (size_t i = 0; i < kLengthField; ++i) {
+    head.push_back(static_cast<char>(uint64_t{text.size()} >> (8 * i)));
+  }
+  return head + text;
+}
+
+Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::create(const std::string& path,
+                                                                     std::vector<Tensor> tensors,
+                                                                     const Metadata& metadata) {
+  MM2_ASSIGN_OR_RETURN(const std::string head, safetensors_head(path, tensors, metadata));
   std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter);
   writer->path_ = path;
-  writer->expected_ = end;
-  MM2_ASSIGN_OR_RETURN(writer->file_, AtomicFile::create(path));
-  std::array<unsigned char, kLengthField> length;
-  for (size_t i = 0; i < length.size(); ++i) {
-    length[i] = static_cast<unsigned char>(uint64_t{text.size()} >> (8 * i));
+  for (const Tensor& tensor : tensors) {
+    writer->expected_ += *tensor_bytes(tensor.shape, tensor.dtype);
   }
-  MM2_RETURN_IF_ERROR(writer->file_->append(length.data(), length.size()));
-  MM2_RETURN_IF_ERROR(writer->file_->append(text.data(), text.size()));
+  MM2_ASSIGN_OR_RETURN(writer->file_, AtomicFile::create(path));
+  MM2_RETURN_IF_ERROR(writer->file_->append(head.data(), head.size()));
   return writer;
 }
 

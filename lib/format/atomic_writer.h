@@ -47,19 +47,27 @@ class AtomicFile {
 
 Status write_text_file(const std::string& path, std::string_view text);
 
+struct OutputTensor {
+  std::string name;
+  Dtype dtype = Dtype::f32;
+  Shape shape;
+};
+using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
+
+/// What a safetensors file with these tensors, one after the other without gaps, begins with: length
+/// and header, padded to a multiple of 64 bytes; the data follows at once. `path` is for messages.
+/// Duplicate names, names that are not UTF-8, sizes that overflow: Code::invalid_argument.
+Result<std::string> safetensors_head(const std::string& path, std::span<const OutputTensor> tensors,
+                                     const SafetensorsMetadata& metadata = {});
+
 /// Writes a safetensors file tensor by tensor: all sizes are known first, so the header goes out at
 /// once and data streams after it.
 class SafetensorsWriter {
  public:
-  struct Tensor {
-    std::string name;
-    Dtype dtype;
-    Shape shape;
-  };
-  using Metadata = std::vector<std::pair<std::string, std::string>>;
+  using Tensor = OutputTensor;
+  using Metadata = SafetensorsMetadata;
 
-  /// The data section starts at a multiple of 64 bytes. Duplicate names, sizes that overflow:
-  /// Code::invalid_argument.
+  /// Errors as of safetensors_head and AtomicFile::create.
   static Result<std::unique_ptr<SafetensorsWriter>> create(const std::string& path,
                                                            std::vector<Tensor> tensors,
                                                            const Metadata& metadata = {});

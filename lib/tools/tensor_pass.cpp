@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "tensor/buffer.h"
-#include "tools/hash.h"
+#include "tools/stream/hash.h"
 
 namespace mm2 {
 namespace {

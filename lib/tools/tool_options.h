@@ -11,10 +11,9 @@
 #include "base/host.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "tools/stream/hash.h"
 
 namespace mm2 {
-
-enum class HashKind : uint8_t { none, xxh3, sha256 };
 
 struct ToolOptions {
   std::string model;

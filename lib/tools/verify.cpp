@@ -7,7 +7,7 @@
 #include "quant/check.h"
 #include "quant/coded_matrix.h"
 #include "quant/kv_scales.h"
-#include "tools/hash.h"
+#include "tools/stream/hash.h"
 #include "tools/subject.h"
 #include "tools/tensor_pass.h"
 #include "tools/tool_options.h"

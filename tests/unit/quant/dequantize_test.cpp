@@ -6,7 +6,7 @@
 #include "format/names.h"
 #include "quant/check.h"
 #include "support/golden.h"
-#include "tools/hash.h"
+#include "tools/stream/hash.h"
 
 using namespace mm2;
 

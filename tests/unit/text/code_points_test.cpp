@@ -1,7 +1,7 @@
 // Every code point in 24 contexts against digests of what Hugging Face tokenizers gives
 // (tests/data/text/make_code_points.py): splitting by Unicode 16.0, normalising by Unicode 9.0.
 #include "text/utf8.h"
-#include "tools/hash.h"
+#include "tools/stream/hash.h"
 #include "unit/text/text_support.h"
 
 using namespace mm2;

@@ -7,9 +7,9 @@
 #include <memory>
 #include <string>
 
-#include "tools/tool_options.h"
-
 namespace mm2 {
+
+enum class HashKind : uint8_t { none, xxh3, sha256 };
 
 /// FIPS 180-4, in portable code.
 class Sha256 {

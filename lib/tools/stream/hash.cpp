@@ -1,4 +1,4 @@
-#include "tools/hash.h"
+#include "tools/stream/hash.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

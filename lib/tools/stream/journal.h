@@ -1,0 +1,60 @@
+// What an unfinished run has done: a file beside the output, one JSON line for the run and one for
+// each finished piece. A line that a kill cut short is as if it had never been there.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/host.h"
+#include "base/json.h"
+#include "base/status.h"
+
+namespace mm2 {
+
+/// What was started.
+struct JournalHead {
+  std::string verb;
+  Json options;
+  std::string plan;  // plan_digest
+};
+
+struct DonePiece {
+  size_t piece = 0;
+  std::vector<std::string> digests;  // of its ranges
+  Json note;
+};
+
+struct JournalContent {
+  JournalHead head;
+  std::vector<DonePiece> done;
+};
+
+/// Code::format names the line that cannot be one.
+Result<JournalContent> read_journal(const std::string& path);
+
+/// Appends; any thread.
+class Journal {
+ public:
+  /// A new one with its head, which appears whole or not at all; one that is there is replaced.
+  static Result<std::unique_ptr<Journal>> create(const std::string& path, const JournalHead& head);
+  /// One to be continued: whatever follows its last whole line is cut off.
+  static Result<std::unique_ptr<Journal>> append_to(const std::string& path);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  Status add(const DonePiece& piece);
+
+ private:
+  Journal() = default;
+  Status write_line(const Json& line);
+
+  std::mutex mutex_;
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+}  // namespace mm2
