@@ -148,7 +148,7 @@ double detour(std::span<const double> cost, size_t n_rows, size_t n_cols, const 
       }
     }
     if (next == n_cols) return kInfinity;
-    if (next == target) return reached[target];
+    if (reached[target] <= reached[next]) return reached[target];
     settled[next] = 1;
     length = reached[next];
     row = n_rows;

@@ -8,24 +8,20 @@ namespace mm2 {
 namespace {
 
 constexpr size_t kLanes = 4;
-constexpr size_t kTileA = 2;
-constexpr size_t kTileB = 2;
+constexpr size_t kTile = 2;
 
-// Two halves of two lanes: what every 64-bit x86 has registers for.
+// Two of the four lanes: what every 64-bit processor has registers for. Sums are kept in variables of
+// their own below, since compilers leave arrays of them in memory.
 using Pair = double __attribute__((vector_size(16)));
 
-struct Lanes {
-  Pair low, high;
-};
-
-inline Lanes load(const double* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof lanes);
-  return lanes;
+inline Pair load(const double* from) {
+  Pair pair;
+  std::memcpy(&pair, from, sizeof pair);
+  return pair;
 }
 
-inline double sum(const Lanes& lanes) {
-  return (lanes.low[0] + lanes.low[1]) + (lanes.high[0] + lanes.high[1]);
+inline double sum(Pair low, Pair high) {
+  return (low[0] + low[1]) + (high[0] + high[1]);
 }
 
 // A block of rows as doubles, filled up with zeros to whole lanes and whole tiles.
@@ -35,10 +31,10 @@ struct Rows {
   const double* row(size_t i) const { return &values[i * stride]; }
 };
 
-Rows widened(std::span<const float> from, size_t n_rows, size_t width, size_t tile) {
+Rows widened(std::span<const float> from, size_t n_rows, size_t width) {
   Rows rows;
   rows.stride = (width + kLanes - 1) / kLanes * kLanes;
-  rows.values.assign((n_rows + tile - 1) / tile * tile * rows.stride, 0);
+  rows.values.assign((n_rows + kTile - 1) / kTile * kTile * rows.stride, 0);
   for (size_t i = 0; i < n_rows; ++i) {
     std::copy_n(&from[i * width], width, &rows.values[i * rows.stride]);
   }
@@ -46,27 +42,27 @@ Rows widened(std::span<const float> from, size_t n_rows, size_t width, size_t ti
 }
 
 struct Tile {
-  double at[kTileA][kTileB];
+  double at[kTile][kTile];
 };
 
-Tile tile_product(const Rows& a, const Rows& b, size_t i, size_t j) {
-  Lanes sums[kTileA][kTileB] = {};
-  for (size_t k = 0; k < a.stride; k += kLanes) {
-    Lanes left[kTileA];
-    for (size_t x = 0; x < kTileA; ++x) left[x] = load(a.row(i + x) + k);
-    for (size_t y = 0; y < kTileB; ++y) {
-      const Lanes right = load(b.row(j + y) + k);
-      for (size_t x = 0; x < kTileA; ++x) {
-        sums[x][y].low += left[x].low * right.low;
-        sums[x][y].high += left[x].high * right.high;
-      }
-    }
+// Products of rows a and a + stride with rows b and b + stride.
+Tile tile_product(const double* a, const double* b, size_t stride) {
+  Pair s00{}, s01{}, s10{}, s11{}, t00{}, t01{}, t10{}, t11{};
+  for (size_t k = 0; k < stride; k += kLanes) {
+    const Pair a0 = load(a + k), a1 = load(a + stride + k);
+    const Pair b0 = load(b + k), b1 = load(b + stride + k);
+    s00 += a0 * b0;
+    s01 += a0 * b1;
+    s10 += a1 * b0;
+    s11 += a1 * b1;
+    const Pair c0 = load(a + k + 2), c1 = load(a + stride + k + 2);
+    const Pair d0 = load(b + k + 2), d1 = load(b + stride + k + 2);
+    t00 += c0 * d0;
+    t01 += c0 * d1;
+    t10 += c1 * d0;
+    t11 += c1 * d1;
   }
-  Tile tile;
-  for (size_t x = 0; x < kTileA; ++x) {
-    for (size_t y = 0; y < kTileB; ++y) tile.at[x][y] = sum(sums[x][y]);
-  }
-  return tile;
+  return {{{sum(s00, t00), sum(s01, t01)}, {sum(s10, t10), sum(s11, t11)}}};
 }
 
 }  // namespace
@@ -76,15 +72,15 @@ std::vector<double> row_products(std::span<const float> a, std::span<const float
   constexpr size_t kBlockB = 16;  // rows of b that stay in the cache while those of a pass
   std::vector<double> products(n_a * n_b);
   if (products.empty() || width == 0) return products;
-  const Rows left = widened(a, n_a, width, kTileA);
-  const Rows right = widened(b, n_b, width, kTileB);
+  const Rows left = widened(a, n_a, width);
+  const Rows right = widened(b, n_b, width);
   for (size_t block = 0; block < n_b; block += kBlockB) {
     const size_t end = std::min(n_b, block + kBlockB);
-    for (size_t i = 0; i < n_a; i += kTileA) {
-      for (size_t j = block; j < end; j += kTileB) {
-        const Tile tile = tile_product(left, right, i, j);
-        for (size_t x = 0; x < std::min(kTileA, n_a - i); ++x) {
-          for (size_t y = 0; y < std::min(kTileB, end - j); ++y) {
+    for (size_t i = 0; i < n_a; i += kTile) {
+      for (size_t j = block; j < end; j += kTile) {
+        const Tile tile = tile_product(left.row(i), right.row(j), left.stride);
+        for (size_t x = 0; x < std::min(kTile, n_a - i); ++x) {
+          for (size_t y = 0; y < std::min(kTile, end - j); ++y) {
             products[(i + x) * n_b + j + y] = tile.at[x][y];
           }
         }
@@ -95,11 +91,18 @@ std::vector<double> row_products(std::span<const float> a, std::span<const float
 }
 
 double row_product(const float* row, const double* vector, size_t width) {
-  double lanes[kLanes] = {};
-  for (size_t k = 0; k < width; ++k) {
-    lanes[k % kLanes] += static_cast<double>(row[k]) * vector[k];
+  Pair low{}, high{};
+  size_t k = 0;
+  for (; k + kLanes <= width; k += kLanes) {
+    const Pair a = {static_cast<double>(row[k]), static_cast<double>(row[k + 1])};
+    const Pair b = {static_cast<double>(row[k + 2]), static_cast<double>(row[k + 3])};
+    low += a * load(vector + k);
+    high += b * load(vector + k + 2);
   }
-  return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  for (size_t lane = 0; k < width; ++k, ++lane) {
+    (lane < 2 ? low : high)[lane % 2] += static_cast<double>(row[k]) * vector[k];
+  }
+  return sum(low, high);
 }
 
 }  // namespace mm2
