@@ -1,0 +1,68 @@
+#include "tools/quantize/extremes.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "tools/quantize/encode.h"
+
+namespace mm2::coding {
+namespace {
+
+typedef float Floats __attribute__((vector_size(16)));
+typedef uint32_t Words __attribute__((vector_size(16)));
+
+Floats load(const float* from) {
+  Floats v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+}  // namespace
+
+Extremes extremes(const float* weights, int64_t n) {
+  constexpr int kVectors = 4;
+  Floats low[kVectors] = {}, high[kVectors] = {};
+  Words bad[kVectors] = {};
+  int64_t i = 0;
+  for (; i + 4 * kVectors <= n; i += 4 * kVectors) {
+    for (int v = 0; v < kVectors; ++v) {
+      const Floats x = load(weights + i + 4 * v);
+      low[v] = x < low[v] ? x : low[v];
+      high[v] = x > high[v] ? x : high[v];
+      const Floats none = x - x;  // +0 of a number, NaN of anything else
+      bad[v] |= reinterpret_cast<Words>(none);
+    }
+  }
+  Extremes e;
+  uint32_t wrong = 0;
+  for (int v = 0; v < kVectors; ++v) {
+    for (int l = 0; l < 4; ++l) {
+      e.low = at_most(e.low, low[v][l]);
+      e.high = at_least(e.high, high[v][l]);
+      wrong |= bad[v][l];
+    }
+  }
+  for (; i < n; ++i) {
+    e.low = at_most(e.low, weights[i]);
+    e.high = at_least(e.high, weights[i]);
+    wrong |= bits_of(weights[i] - weights[i]);
+  }
+  e.finite = wrong == 0;
+  return e;
+}
+
+Status not_finite(const WeightRows& rows) {
+  for (int64_t i = 0; i < rows.n_rows * rows.n_cols; ++i) {
+    const float w = rows.weights[i];
+    if (std::isfinite(w)) continue;
+    return error(Code::numeric, "the weight at [", rows.first_row + i / rows.n_cols, ", ",
+                 i % rows.n_cols, "] is ",
+                 std::isnan(w) ? "NaN"
+                 : w > 0       ? "infinity"
+                               : "-infinity",
+                 ", must be a finite number");
+  }
+  return {};
+}
+
+}  // namespace mm2::coding
