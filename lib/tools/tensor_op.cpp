@@ -27,7 +27,8 @@ struct TensorOptions {
 };
 
 Result<TensorOptions> read_options(const Json& json) {
-  static constexpr std::string_view kAllowed[] = {"op", "in", "out", "tensors", "params", "threads"};
+  static constexpr std::string_view kAllowed[] = {"op",      "in",     "out",
+                                                  "tensors", "params", "threads"};
   const OptionReader reader("tensor", json);
   MM2_RETURN_IF_ERROR(reader.check_names(kAllowed));
   TensorOptions to;

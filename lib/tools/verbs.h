@@ -9,6 +9,9 @@ namespace mm2 {
 
 Status run_inspect(const Json& options, const Host& host, Json* report);
 Status run_verify(const Json& options, const Host& host, Json* report);
+Status run_reshard(const Json& options, const Host& host, Json* report);
+Status run_manifest(const Json& options, const Host& host, Json* report);
+Status run_resume(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

@@ -1,0 +1,114 @@
+"""Claims about the verbs that write checkpoints: whole or not at all, resumable after a kill, the same bytes whatever the machine does."""
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import program
+
+# Kills for each writing verb; MM2_KILLS=200 for a long run.
+KILLS = int(os.environ.get("MM2_KILLS", "6"))
+TINY_BF16 = program.data("models", "bf16_single")
+
+# Every verb that writes a checkpoint: its command line without -o. A new verb is a new line.
+WRITING = {
+    "reshard": ["reshard", program.TINY, "--max-shard", "1M"],
+}
+
+
+def content(folder):
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), "rb") as file:
+            found[name] = hashlib.sha256(file.read()).hexdigest()
+    return found
+
+
+class WritingVerbs(program.ProgramTest):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, command, name, *more):
+        self.assert_succeeds(program.run(*command, "-o", self.path(name), "--progress", "none", *more))
+        return content(self.path(name))
+
+    def test_the_same_bytes_for_any_number_of_threads(self):
+        for verb, command in WRITING.items():
+            with self.subTest(verb):
+                self.assertEqual(self.write(command, verb + "1", "--threads", 1), self.write(command, verb + "3", "--threads", 3))
+
+    def test_what_was_written_is_sound_and_as_its_manifest_says(self):
+        for verb, command in WRITING.items():
+            with self.subTest(verb):
+                self.write(command, verb)
+                self.assert_succeeds(program.run("verify", self.path(verb), "--deep", "--hash"))
+
+    def test_a_dry_run_writes_nothing_and_says_how_much_it_would_be(self):
+        for verb, command in WRITING.items():
+            with self.subTest(verb):
+                done = program.run(*command, "-o", self.path("dry"), "--dry-run", "--json")
+                report = json.loads(self.assert_succeeds(done))
+                self.assertGreater(report["bytes"], 0)
+                self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("dry")], [])
+
+    def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(self):
+        randomness = random.Random(7)
+        for verb, command in WRITING.items():
+            with self.subTest(verb):
+                begin = time.monotonic()
+                whole = self.write(command, verb)
+                duration = time.monotonic() - begin
+                n_killed = 0
+                for i in range(KILLS):
+                    out = self.path(f"{verb}-{i}")
+                    running = subprocess.Popen([program.PROGRAM, *map(str, command), "-o", out, "--progress", "none"],
+                                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    time.sleep(randomness.uniform(0, duration))
+                    running.send_signal(signal.SIGKILL)
+                    n_killed += running.wait() == -signal.SIGKILL
+                    if os.path.exists(out + ".journal"):
+                        self.assert_succeeds(program.run("resume", out))
+                    elif not os.path.exists(out):  # nothing had begun
+                        self.assertFalse(os.path.exists(out + ".partial"))
+                        self.write(command, f"{verb}-{i}")
+                    self.assertEqual(content(out), whole)
+                    self.assertFalse(os.path.exists(out + ".partial") or os.path.exists(out + ".journal"))
+                    shutil.rmtree(out)
+                self.assertGreater(n_killed, 0)
+
+    def test_places_that_would_harm_something_are_refused(self):
+        for verb, command in WRITING.items():
+            with self.subTest(verb):
+                model = next(part for part in command[1:] if os.path.isdir(part))
+                for out in (model, os.path.join(model, "inside"), self.folder):
+                    before = content(model)
+                    self.assert_fails(program.run(*command, "-o", out), 2)
+                    self.assertEqual(content(model), before)
+
+    def test_a_manifest_tells_when_a_byte_has_changed(self):
+        copy = self.path("copy")
+        shutil.copytree(TINY_BF16, copy)
+        for algorithm in ("xxh3", "sha256"):
+            self.assert_succeeds(program.run("manifest", copy, "--hash", algorithm, "--manifest", self.path(algorithm)))
+        self.assert_succeeds(program.run("manifest", copy))
+        self.assert_succeeds(program.run("verify", copy, "--hash"))
+        with open(os.path.join(copy, "model.safetensors"), "r+b") as file:
+            file.seek(-2, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-2, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+        self.assert_fails(program.run("verify", copy, "--hash"), 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
