@@ -8,7 +8,7 @@ import unittest
 import program
 
 VERBS = ["chat", "generate", "logits", "score", "bench", "estimate", "tokenize", "detokenize", "render", "parse", "inspect",
-         "verify", "doctor", "version"]
+         "verify", "tensor", "reshard", "manifest", "resume", "doctor", "version"]
 
 
 class CommandLine(program.ProgramTest):

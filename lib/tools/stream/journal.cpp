@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "format/atomic_writer.h"
+#include "tools/stream/output_folder.h"
 
 namespace mm2 {
 namespace {
@@ -66,7 +66,13 @@ Result<JournalContent> read_journal(const std::string& path) {
 Result<std::unique_ptr<Journal>> Journal::create(const std::string& path, const JournalHead& head) {
   const Json line = {
       {"mm2_journal", 1}, {"verb", head.verb}, {"options", head.options}, {"plan", head.plan}};
-  MM2_RETURN_IF_ERROR(write_text_file(path, line.dump() + "\n"));
+  // Under another name first: a journal has its head or is not there. The name is always the same,
+  // so that a kill leaves at most one of them.
+  const std::string fresh = path + ".new";
+  MM2_ASSIGN_OR_RETURN(const RandomFile file, RandomFile::open(fresh, 0));
+  const std::string text = line.dump() + "\n";
+  MM2_RETURN_IF_ERROR(file.write_at(0, text.data(), text.size()));
+  if (rename(fresh.c_str(), path.c_str()) != 0) return errno_error("writing " + path, errno);
   return append_to(path);
 }
 
