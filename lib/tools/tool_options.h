@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/executor.h"
+#include "base/glob.h"
 #include "base/host.h"
 #include "base/json.h"
 #include "base/status.h"
@@ -32,8 +33,5 @@ Result<ToolOptions> read_tool_options(std::string_view verb, const Json& options
 
 /// The threads that a tool works with; 0: the host's executor, else all usable cores.
 Result<std::shared_ptr<Executor>> tool_executor(int32_t threads, const Host& host);
-
-/// Shell-like: '*' any run of characters, '?' any one. Linear in name x pattern.
-bool matches_glob(std::string_view name, std::string_view pattern);
 
 }  // namespace mm2
