@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes seeds/ from tests/data: python3 tests/fuzz/make_seeds.py. Each file is one input in the form that its target reads."""
-import json, pathlib, shutil
+import json, pathlib, shutil, zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 DATA = HERE.parent / "data"
@@ -83,6 +83,18 @@ def main():
     for path in sorted((DATA / "models").iterdir()):
         if (path / "config.json").exists():
             put("fuzz_config", path.name, json.dumps(json.loads((path / "config.json").read_text()), separators=(",", ":")).encode()[:4096])
+
+    for path in sorted((DATA / "tools/torch_pt").glob("*.pt")):
+        content = path.read_bytes()
+        if len(content) > 4000:
+            continue
+        put("fuzz_torch_file", path.stem, b"\0" + content)
+        if path.stem == "05_legacy":
+            put("fuzz_torch_file", "object-of-05_legacy", b"\2" + content[137:])
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                pickle = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+                put("fuzz_torch_file", f"pickle-of-{path.stem}", b"\1" + archive.read(pickle))
 
 
 main()

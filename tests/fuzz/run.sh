@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 shift || true
-all=(fuzz_tokenizer fuzz_tokenizer_json fuzz_template fuzz_template_context fuzz_codec fuzz_tool_schema fuzz_safetensors fuzz_config)
+all=(fuzz_tokenizer fuzz_tokenizer_json fuzz_template fuzz_template_context fuzz_codec fuzz_tool_schema fuzz_safetensors fuzz_config fuzz_torch_file)
 targets=("${@:-${all[@]}}")
 cmake --preset fuzz >/dev/null
 cmake --build build/fuzz --target "${targets[@]}" >&2
