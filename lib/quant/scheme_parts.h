@@ -1,4 +1,4 @@
-// What recognising a matrix and comparing its parts share.
+// What recognising a matrix, comparing its parts and writing them share.
 #pragma once
 
 #include <string>
@@ -12,6 +12,16 @@ bool holds(uint32_t dtypes, Dtype dtype);
 
 /// "F32 or F16"
 std::string dtype_list(uint32_t dtypes);
+
+/// What the extents of parts are computed from.
+struct PartSizes {
+  int64_t rows, cols;
+  int64_t bits = 4;
+  int64_t group = 1;
+  int64_t block_rows = 1, block_cols = 1;
+};
+
+Shape part_shape(const Part& part, const PartSizes& sizes);
 
 /// The tensor of a part, of whatever type, or null.
 const TensorInfo* find_part(const WeightPlace& place, const TensorSource& source, const Part& part);

@@ -9,46 +9,6 @@ namespace {
 
 constexpr int kWordBits = 32;
 
-// Sizes that the extents of parts are computed from.
-struct Sizes {
-  int64_t rows, cols;
-  int64_t bits = 4;
-  int64_t group = 1;
-  int64_t block_rows = 1, block_cols = 1;
-
-  int64_t of(Extent extent) const {
-    switch (extent) {
-      case Extent::one:
-        return 1;
-      case Extent::two:
-        return 2;
-      case Extent::rows:
-        return rows;
-      case Extent::cols:
-        return cols;
-      case Extent::rows_by_word:
-        return ceil_div(rows * bits, int64_t{kWordBits});
-      case Extent::cols_by_word:
-      case Extent::cols_as_words:
-        return ceil_div(cols * bits, int64_t{kWordBits});
-      case Extent::cols_by_two:
-        return ceil_div(cols, int64_t{2});
-      case Extent::cols_by_group:
-        return ceil_div(cols, group);
-      case Extent::rows_by_block:
-        return ceil_div(rows, block_rows);
-      case Extent::cols_by_block:
-        return ceil_div(cols, block_cols);
-    }
-    return 0;
-  }
-
-  Shape shape_of(const Part& part) const {
-    if (part.rank == 1) return {of(part.extents[0])};
-    return {of(part.extents[0]), of(part.extents[1])};
-  }
-};
-
 // One matrix while its tensors are compared with each other and with the configuration.
 class Settler {
  public:
@@ -193,7 +153,7 @@ class Settler {
         continue;
       }
       const bool plain = description_.is_plain();
-      const Shape wanted = plain ? place_.stored : sizes_.shape_of(part);
+      const Shape wanted = plain ? place_.stored : part_shape(part, sizes_);
       const bool scalar = part.any_scalar && tensor->shape.rank() == 0;
       if (tensor->shape == wanted || scalar) continue;
       return error(Code::format, file_and_name(source_, *tensor), ": shape is ",
@@ -256,11 +216,43 @@ class Settler {
   const TensorSource& source_;
   const QuantConfig::Said& said_;
   const Scheme& scheme_;
-  Sizes sizes_;
+  PartSizes sizes_;
   WeightDescription& description_;
 };
 
+int64_t size_of(Extent extent, const PartSizes& s) {
+  switch (extent) {
+    case Extent::one:
+      return 1;
+    case Extent::two:
+      return 2;
+    case Extent::rows:
+      return s.rows;
+    case Extent::cols:
+      return s.cols;
+    case Extent::rows_by_word:
+      return ceil_div(s.rows * s.bits, int64_t{kWordBits});
+    case Extent::cols_by_word:
+    case Extent::cols_as_words:
+      return ceil_div(s.cols * s.bits, int64_t{kWordBits});
+    case Extent::cols_by_two:
+      return ceil_div(s.cols, int64_t{2});
+    case Extent::cols_by_group:
+      return ceil_div(s.cols, s.group);
+    case Extent::rows_by_block:
+      return ceil_div(s.rows, s.block_rows);
+    case Extent::cols_by_block:
+      return ceil_div(s.cols, s.block_cols);
+  }
+  return 0;
+}
+
 }  // namespace
+
+Shape part_shape(const Part& part, const PartSizes& sizes) {
+  if (part.rank == 1) return {size_of(part.extents[0], sizes)};
+  return {size_of(part.extents[0], sizes), size_of(part.extents[1], sizes)};
+}
 
 Status settle(const WeightPlace& place, const TensorSource& source, const QuantConfig::Said& said,
               WeightDescription& description) {
