@@ -45,6 +45,7 @@ void add_inspect(Program& program);
 void add_verify(Program& program);
 void add_tensor(Program& program);
 void add_reshard(Program& program);
+void add_calibrate(Program& program);
 void add_version(Program& program);
 void add_doctor(Program& program);
 

@@ -109,6 +109,7 @@ static inline void experts_half(const Ops<Real>& ops, const StepPlan& plan, Step
   const RmsNormArgs<Real> norm{b.h, w.post_attention_norm, s.rms_norm_eps, plan.n_tokens, s.hidden,
                                b.x};
   ops.rms_norm(run, &norm);
+  show(plan, "expert_in", layer, b.x, plan.n_tokens, s.hidden);
   const RouterArgs<Real> router{&s,    b.x,       &w.router,   w.router_bias, plan.n_tokens,
                                 b.ids, b.weights, b.op_scratch};
   ops.router(run, &router);

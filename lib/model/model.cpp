@@ -18,6 +18,21 @@
 
 namespace mm2 {
 
+kernels::ModelShape shape_of(const ModelConfig& c) {
+  return {.n_layers = c.n_layers,
+          .hidden = c.hidden,
+          .n_heads = c.n_heads,
+          .n_kv_heads = c.n_kv_heads,
+          .head_dim = c.head_dim,
+          .rotary_dim = c.rotary_dim,
+          .n_experts = c.n_experts,
+          .top_k = c.top_k,
+          .intermediate = c.intermediate,
+          .n_vocab = c.n_vocab,
+          .rms_norm_eps = static_cast<float>(c.rms_norm_eps),
+          .rope_theta = c.rope_theta};
+}
+
 // Loads step by step into a model that nobody else sees yet.
 class ModelLoader {
  public:
@@ -30,7 +45,7 @@ class ModelLoader {
     MM2_ASSIGN_OR_RETURN(model_->config_, load_config(join_path(folder, "config.json"), host_));
     MM2_ASSIGN_OR_RETURN(model_->generation_, load_generation_config(folder, host_));
     MM2_RETURN_IF_ERROR(check_checkpoint());
-    fill_shape();
+    model_->shape_ = shape_of(model_->config_);
     MM2_RETURN_IF_ERROR(plan());
     if (!options_.metadata_only) MM2_RETURN_IF_ERROR(fill_weights());
     return std::shared_ptr<const Model>(std::move(model_));
@@ -66,22 +81,6 @@ class ModelLoader {
     described_ = DescribedWeights(std::move(places), std::move(check.descriptions));
     model_->schemes_ = count_schemes(described_);
     return {};
-  }
-
-  void fill_shape() {
-    const ModelConfig& c = model_->config_;
-    model_->shape_ = {.n_layers = c.n_layers,
-                      .hidden = c.hidden,
-                      .n_heads = c.n_heads,
-                      .n_kv_heads = c.n_kv_heads,
-                      .head_dim = c.head_dim,
-                      .rotary_dim = c.rotary_dim,
-                      .n_experts = c.n_experts,
-                      .top_k = c.top_k,
-                      .intermediate = c.intermediate,
-                      .n_vocab = c.n_vocab,
-                      .rms_norm_eps = static_cast<float>(c.rms_norm_eps),
-                      .rope_theta = c.rope_theta};
   }
 
   // The model card in order: embedding, layers of attention and experts, final norm, head.

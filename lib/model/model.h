@@ -50,6 +50,9 @@ struct WeightTraffic {
   uint64_t head_bytes = 0, head_weights = 0;      // lm_head: once a step; per row of logits
 };
 
+/// The sizes that kernels know.
+kernels::ModelShape shape_of(const ModelConfig& config);
+
 class Model {
  public:
   /// Opens, checks the whole checkpoint against its configuration, and loads. Files are read by

@@ -1,4 +1,6 @@
 // reshard, manifest, resume: the verbs that compute nothing.
+#include <filesystem>
+
 #include "format/atomic_writer.h"
 #include "tools/stream/hash.h"
 #include "tools/stream/journal.h"
@@ -68,9 +70,12 @@ Status run_resume(const Json& json, const Host& host, Json* report) {
   if (out.ends_with(kPartial)) out.resize(out.size() - kPartial.size());
   if (out.empty()) return reader.wrong("out", "must name the folder that was being written");
   MM2_ASSIGN_OR_RETURN(const JournalContent content, read_journal(out + ".journal"));
-  // Killed after the folder had got its name: nothing is left to be done.
-  if (host.source->open(join_path(out, "manifest.json")).ok()) {
-    std::remove((out + ".journal").c_str());
+  // Killed after the output had got its name: nothing is left to be done.
+  std::error_code unknown;
+  if (std::filesystem::is_regular_file(out, unknown) ||
+      host.source->open(join_path(out, "manifest.json")).ok()) {
+    std::filesystem::remove_all(out + ".partial", unknown);
+    std::filesystem::remove(out + ".journal", unknown);
     *report = {{"out", out}, {"was_complete", true}};
     return {};
   }

@@ -23,6 +23,10 @@ WRITING = {
 
 
 def content(folder):
+    """{name: digest} of a folder's files, or of the one file that it is."""
+    if os.path.isfile(folder):
+        with open(folder, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
     found = {}
     for name in sorted(os.listdir(folder)):
         with open(os.path.join(folder, name), "rb") as file:
@@ -61,9 +65,18 @@ class WritingVerbs(program.ProgramTest):
                 self.assertGreater(report["bytes"], 0)
                 self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("dry")], [])
 
+    def tokens(self):
+        """A file of samples for calibrate."""
+        path = self.path("tokens.jsonl")
+        with open(path, "w") as file:
+            for i in range(12):
+                file.write(json.dumps({"ids": [(7 * i + 3 * k) % 1600 for k in range(20 + i)], "count_from": i}) + "\n")
+        return path
+
     def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(self):
         randomness = random.Random(7)
-        for verb, command in WRITING.items():
+        commands = dict(WRITING, calibrate=["calibrate", program.TINY, self.tokens(), "--collect", "reap,imatrix,act,kv"])
+        for verb, command in commands.items():
             with self.subTest(verb):
                 begin = time.monotonic()
                 whole = self.write(command, verb)
@@ -83,7 +96,7 @@ class WritingVerbs(program.ProgramTest):
                         self.write(command, f"{verb}-{i}")
                     self.assertEqual(content(out), whole)
                     self.assertFalse(os.path.exists(out + ".partial") or os.path.exists(out + ".journal"))
-                    shutil.rmtree(out)
+                    os.remove(out) if os.path.isfile(out) else shutil.rmtree(out)
                 self.assertGreater(n_killed, 0)
 
     def test_places_that_would_harm_something_are_refused(self):
@@ -94,6 +107,16 @@ class WritingVerbs(program.ProgramTest):
                     before = content(model)
                     self.assert_fails(program.run(*command, "-o", out), 2)
                     self.assertEqual(content(model), before)
+
+    def test_calibrate_counts_what_is_marked_and_says_what_it_needs(self):
+        tokens, out = self.tokens(), self.path("stats.safetensors")
+        report = json.loads(self.assert_succeeds(program.run("calibrate", program.TINY, tokens, "-o", out, "--json")))
+        self.assertEqual(report["tokens"], sum(20 + i for i in range(12)))
+        self.assertEqual(report["counted"], 12 * 20)
+        self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out), 2, "exists")
+        self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--mem", "1M"), 4, str(report["memory_bytes"]))
+        self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--collect", "reap,everything"), 1, "collect")
+        self.assertFalse(os.path.exists(out + "2.partial"))
 
     def test_a_manifest_tells_when_a_byte_has_changed(self):
         copy = self.path("copy")

@@ -93,10 +93,6 @@ class Run {
 
   Status run_pieces() {
     const uint64_t largest = plan_.largest_piece();
-    if (largest > options_.mem) {
-      return error(Code::budget, "writing ", options_.out, ": one piece of work needs ", largest,
-                   " bytes, mem allows ", options_.mem);
-    }
     const uint64_t fit = largest == 0 ? UINT64_MAX : options_.mem / largest;
     const auto n_workers =
         static_cast<int32_t>(std::min<uint64_t>(static_cast<uint64_t>(executor_.n_workers()), fit));
@@ -308,6 +304,10 @@ Status write_checkpoint(const WritePlan& plan, const WriteOptions& options, Exec
   MM2_ASSIGN_OR_RETURN(const Layout layout, lay_out(plan, options.max_shard));
   MM2_ASSIGN_OR_RETURN(OutputFolder folder,
                        OutputFolder::open(options.out, plan.inputs, plan.bytes(), options.resume));
+  if (plan.largest_piece() > options.mem) {
+    return error(Code::out_of_memory, "writing ", options.out, ": one piece of work needs ",
+                 plan.largest_piece(), " bytes, mem allows ", options.mem);
+  }
   Json made = {{"out", folder.path()}};
   made.update(plan_report(plan, layout));
   if (options.dry_run) {

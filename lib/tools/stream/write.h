@@ -33,7 +33,7 @@ struct WriteOptions {
 /// `report` gets what plan_report says, "out" and what plan.finish adds. With dry_run nothing is
 /// written and the report says what would be. Bytes do not depend on threads or memory.
 ///
-/// Errors: as OutputFolder::open and lay_out; Code::budget when a piece needs more than `mem`;
+/// Errors: as OutputFolder::open and lay_out; Code::out_of_memory when a piece needs more than `mem`;
 /// Code::cancelled when host.progress says so. After cancelled, io and out_of_memory the finished
 /// pieces stay in OUT.partial for `resume`; after any other failure nothing is left. A resumed run
 /// reads back and compares every piece that the journal says is done; a plan that is not the one that

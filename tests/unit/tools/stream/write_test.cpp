@@ -283,7 +283,7 @@ TEST_CASE("write: a piece larger than the memory is refused with both numbers") 
   WriteOptions options = options_for(folder, "out");
   options.mem = 1000;
   const Status status = write(plan, options);
-  CHECK(status.code() == Code::budget);
+  CHECK(status.code() == Code::out_of_memory);
   CHECK(status.message().find("1000") != std::string::npos);
   CHECK(status.message().find(join(plan.largest_piece())) != std::string::npos);
 }
