@@ -115,7 +115,7 @@ class WritingVerbs(program.ProgramTest):
         self.assertEqual(report["counted"], 12 * 20)
         self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out), 2, "exists")
         self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--mem", "1M"), 4, str(report["memory_bytes"]))
-        self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--collect", "reap,everything"), 1, "collect")
+        self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--collect", "reap,everything"), 2, "collect")
         self.assertFalse(os.path.exists(out + "2.partial"))
 
     def test_a_manifest_tells_when_a_byte_has_changed(self):
