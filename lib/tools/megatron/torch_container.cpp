@@ -54,6 +54,16 @@ std::optional<Dtype> dtype_of_torch(std::string_view name) {
   return std::nullopt;
 }
 
+TorchTypeNames torch_names_of(Dtype dtype) {
+  constexpr size_t kModule = 6;  // "torch."
+  for (const TorchType& type : kTypes) {
+    if (type.ours != dtype) continue;
+    return {type.storage.substr(std::min(kModule, type.storage.size())),
+            type.dtype.substr(kModule)};
+  }
+  return {};
+}
+
 Result<TorchStorage> torch_storage(const Pickle& pickle, uint32_t value) {
   const auto parts =
       pickle.children(pickle[value]);  // "storage", class, key, device, elements, view

@@ -40,6 +40,12 @@ Result<TorchStorage> torch_storage(const Pickle& pickle, uint32_t value);
 /// "torch.bfloat16"
 std::optional<Dtype> dtype_of_torch(std::string_view name);
 
+struct TorchTypeNames {
+  std::string_view storage;  // "BFloat16Storage"; empty: such tensors lie in bytes without a type
+  std::string_view dtype;    // "bfloat16"; empty: torch has no such type
+};
+TorchTypeNames torch_names_of(Dtype dtype);
+
 /// Torch has no types below a byte.
 inline uint64_t element_bytes(Dtype dtype) {
   return static_cast<uint64_t>(dtype_bits(dtype)) / 8;

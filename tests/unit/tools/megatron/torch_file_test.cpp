@@ -10,6 +10,7 @@
 #include "support/golden.h"
 #include "tools/megatron/pickle.h"
 #include "tools/megatron/zip_index.h"
+#include "unit/tools/megatron/memory_file.h"
 
 using namespace mm2;
 
@@ -22,20 +23,6 @@ std::shared_ptr<SourceFile> source_of(const std::string& name) {
   REQUIRE(file.ok());
   return *file;
 }
-
-// A file that exists in memory and refuses to be read outside of it.
-struct MemoryFile final : SourceFile {
-  explicit MemoryFile(std::string t) : text(std::move(t)) {}
-  uint64_t size() const override { return text.size(); }
-  Status read_at(uint64_t offset, void* to, size_t n) const override {
-    if (offset > text.size() || n > text.size() - offset) {
-      return error(Code::io, "a read behind the end");
-    }
-    text.copy(static_cast<char*>(to), n, static_cast<size_t>(offset));
-    return {};
-  }
-  std::string text;
-};
 
 std::string bytes_of(const std::string& name) {
   std::ifstream file(kFolder + name, std::ios::binary);
