@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "tools/experts/exact_sum.h"
+#include "base/exact_sum.h"
 
 namespace mm2 {
 

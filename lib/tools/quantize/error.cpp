@@ -136,9 +136,9 @@ void ErrorStats::add(const ErrorStats& other) {
   n_blocks_ += other.n_blocks_;
   n_zero_blocks_ += other.n_zero_blocks_;
   n_unusable_ += other.n_unusable_;
-  square_.add(other.square_);
-  error_square_.add(other.error_square_);
-  error_dot_.add(other.error_dot_);
+  square_.merge(other.square_);
+  error_square_.merge(other.error_square_);
+  error_dot_.merge(other.error_dot_);
   largest_error_ = std::max(largest_error_, other.largest_error_);
   block_largest_ = std::max(block_largest_, other.block_largest_);
   for (size_t i = 0; i < histogram_.size(); ++i) histogram_[i] += other.histogram_[i];

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "tools/quantize/exact_sum.h"
+#include "base/exact_sum.h"
 #include "tools/quantize/pack.h"
 
 namespace mm2 {

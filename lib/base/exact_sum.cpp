@@ -1,4 +1,4 @@
-#include "tools/experts/exact_sum.h"
+#include "base/exact_sum.h"
 
 #include <cmath>
 #include <utility>
