@@ -18,7 +18,8 @@ struct Row {
 };
 
 // name, function
-constexpr std::array<Row, 0> kOps = {};
+constexpr std::array kOps = {Row{"quantize", quantize_op}, Row{"dequantize", dequantize_op},
+                             Row{"repack", repack_op}};
 
 struct TensorOptions {
   std::string op, in, out;

@@ -33,6 +33,18 @@ using TensorOp = Status (*)(const Json& params, std::span<const NamedTensor> ten
 
 // One row for each is in tensor_op.cpp.
 
+/// Matrices into codes and scales (tools/quant_recipe.h), and: imatrix, hessian (names among the tensors),
+/// share_scale (one global scale for all).
+Status quantize_op(const Json& params, std::span<const NamedTensor> tensors,
+                   TensorOpResult& result);
+/// All tensors of matrices in the layout `format` as numbers: bits, v1_zeros (refuse, words, fields),
+/// dtype (F32, BF16, F16).
+Status dequantize_op(const Json& params, std::span<const NamedTensor> tensors,
+                     TensorOpResult& result);
+/// The same from the layout `from` to `format` without changing a number (tools/quantize/repack.h): bits,
+/// v1_zeros, sym, group, scale_dtype, may_round_scales, positive_scales.
+Status repack_op(const Json& params, std::span<const NamedTensor> tensors, TensorOpResult& result);
+
 /// Elements of F32, F16, BF16 or F64 as F32; Code::invalid_argument names tensor and type otherwise.
 Result<std::vector<float>> to_f32(const NamedTensor& tensor);
 /// A tensor of F32 or BF16 (rounded to nearest even) or F16 from numbers.
