@@ -9,9 +9,9 @@ namespace {
 
 /// Verbs that the contract of the program names and that a later version will have.
 const char* const kLaterVerbs[] = {
-    "convert",    "quantize",      "repack",         "merge",     "forensics",   "calibrate",
-    "prune",      "match-experts", "delete-experts", "kv-scales", "to-megatron", "from-megatron",
-    "shard-plan", "reshard",       "roundtrip",      "manifest",  "resume",      "tensor"};
+    "convert",       "quantize",       "repack",    "merge",       "calibrate",     "prune",
+    "match-experts", "delete-experts", "kv-scales", "to-megatron", "from-megatron", "shard-plan",
+    "reshard",       "roundtrip",      "manifest",  "resume",      "tensor"};
 
 std::string unknown_verb(const std::string& name) {
   for (const char* later : kLaterVerbs) {
@@ -99,6 +99,7 @@ int main(int argc, char** argv) {
   cli::add_parse(program);
   cli::add_inspect(program);
   cli::add_verify(program);
+  cli::add_forensics(program);
   cli::add_tensor(program);
   cli::add_reshard(program);
   cli::add_calibrate(program);

@@ -43,6 +43,7 @@ void add_jinja(Program& program);
 void add_parse(Program& program);
 void add_inspect(Program& program);
 void add_verify(Program& program);
+void add_forensics(Program& program);
 void add_tensor(Program& program);
 void add_reshard(Program& program);
 void add_calibrate(Program& program);

@@ -44,6 +44,9 @@ Status dequantize_op(const Json& params, std::span<const NamedTensor> tensors,
 /// The same from the layout `from` to `format` without changing a number (tools/quantize/repack.h): bits,
 /// v1_zeros, sym, group, scale_dtype, may_round_scales, positive_scales.
 Status repack_op(const Json& params, std::span<const NamedTensor> tensors, TensorOpResult& result);
+/// The parents are `tensors`, an FP8 one followed by its scales; one output, "out" unless
+/// params.name says otherwise, with OUT_scale_inv where it is fp8.
+Status merge_op(const Json& params, std::span<const NamedTensor> tensors, TensorOpResult& result);
 
 /// Elements of F32, F16, BF16 or F64 as F32; Code::invalid_argument names tensor and type otherwise.
 Result<std::vector<float>> to_f32(const NamedTensor& tensor);

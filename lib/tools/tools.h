@@ -19,8 +19,13 @@ namespace mm2 {
 ///   verify    deep: read every value, NaN and infinity fail; hash (true, "xxh3", "sha256"): digest
 ///             of every tensor, compared with `manifest` (default: manifest.json in the folder,
 ///             where there is one); strict: remarks fail too
+///   forensics a, b (checkpoints): how far they are apart, weight by weight, and a schedule of t.
+///             out: the table goes into this JSON file; svg: histogram of t; normalizer
+///             ("percentile", "max", "mad", "noise-floor", "per-class"), percentile (99), low (0.5),
+///             span (0.35), mad_full (6), top (50), bins (35); strict: weights without a partner
+///             and a schedule that cannot be made fail
 ///
-/// Both take threads. Errors: not_found for a verb or file that does not exist, unsupported for
+/// All take threads. Errors: not_found for a verb or file that does not exist, unsupported for
 /// verbs that are not implemented yet, invalid_argument for unknown or ill-typed options,
 /// check_failed when a check found something, what opening the input gives, cancelled.
 Status run_tool(std::string_view verb, const Json& options, const Host& host, Json* report);

@@ -13,6 +13,7 @@ Status run_reshard(const Json& options, const Host& host, Json* report);
 Status run_manifest(const Json& options, const Host& host, Json* report);
 Status run_resume(const Json& options, const Host& host, Json* report);
 Status run_calibrate(const Json& options, const Host& host, Json* report);
+Status run_forensics(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

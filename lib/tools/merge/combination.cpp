@@ -19,22 +19,13 @@ std::vector<int> moving_parents(const MergeRule& rule, bool base_apart) {
   return result;
 }
 
-// Parents whose coefficient is exactly 0 take no part, so that t = 0 and t = 1 give back a parent
-// bit for bit, the sign of a zero included.
 void apply_combination(const std::vector<double>& coefficients, const float* const* parents,
                        int64_t n, float* out) {
-  std::vector<const float*> rows;
-  std::vector<double> factors;
-  for (size_t k = 0; k < coefficients.size(); ++k) {
-    if (coefficients[k] == 0) continue;
-    rows.push_back(parents[k]);
-    factors.push_back(coefficients[k]);
-  }
-  if (rows.size() == 1 && factors[0] == 1) {
-    if (rows[0] != out) std::copy_n(rows[0], n, out);
+  if (coefficients.size() == 1 && coefficients[0] == 1) {
+    if (parents[0] != out) std::copy_n(parents[0], n, out);
     return;
   }
-  combine_rows(rows.data(), factors.data(), rows.size(), n, out);
+  combine_rows(parents, coefficients.data(), coefficients.size(), n, out);
 }
 
 class FixedRun final : public MergeRun {
