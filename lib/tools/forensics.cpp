@@ -241,12 +241,15 @@ class Report {
           {"class", name},
           {"tensors", members.size()},
           {"elements", elements},
-          {"delta",
-           {{"min", deltas.front()}, {"p50", at(50)}, {"p99", at(99)}, {"max", deltas.back()}}},
+          {"delta_min", deltas.front()},
+          {"delta_p50", at(50)},
+          {"delta_p99", at(99)},
+          {"delta_max", deltas.back()},
           {"rel_l2", number_or_null(std::sqrt(dd / aa))},
           {"norm_ratio", number_or_null(std::sqrt(bb / aa))},
-          {"block_rel_l2", {{"p50", blocks.quantile(0.5)}, {"p99", blocks.quantile(0.99)}}},
-          {"noise_floor", without_floor(members)}};
+          {"block_rel_l2_p50", blocks.quantile(0.5)},
+          {"block_rel_l2_p99", blocks.quantile(0.99)},
+          {"noise_floor", noise_floor(members)}};
       if (!schedule_.t.empty()) one["mean_t"] = t / static_cast<double>(members.size());
       list.push_back(std::move(one));
     }
@@ -254,7 +257,7 @@ class Report {
   }
 
   // 1 - cosine that quantisation alone would show.
-  double without_floor(const std::vector<size_t>& members) const {
+  double noise_floor(const std::vector<size_t>& members) const {
     const double noise = rows_[members.front()].noise;
     return noise * noise;
   }

@@ -248,18 +248,17 @@ TEST_CASE("forensics: a change of scales alone is told from a change of codes") 
 }
 
 TEST_CASE("forensics: checkpoints of other shapes say what has no partner") {
-  const Ran ran = forensics(kData + "models/bf16_single", kData + "models/pruned");
+  // One expert fewer on the second side, another router.
+  const std::string a = kData + "models/bf16_single", b = kData + "models/pruned";
+  const Ran ran = forensics(a, b);
   INFO(ran.status.message());
-  const Ran strict =
-      forensics(kData + "models/bf16_single", kData + "models/pruned", {{"strict", true}});
-  if (ran.status.ok()) {
-    const size_t lost = ran.report.value("only_in_a", Json::array()).size() +
-                        ran.report.value("only_in_b", Json::array()).size() +
-                        ran.report.value("shapes_differ", Json::array()).size();
-    CHECK(lost > 0);
-    CHECK(strict.status.code() == Code::check_failed);
-  }
-  CHECK_FALSE(forensics("", "x").status.ok());
-  CHECK(forensics(kData + "models/nothing", kData + "models/bf16").status.code() ==
-        Code::not_found);
+  REQUIRE(ran.status.ok());
+  CHECK(ran.report.contains("only_in_a"));
+  CHECK_FALSE(ran.report.contains("only_in_b"));
+  CHECK(ran.report.at("shapes_differ").size() >= 1);
+  const Ran strict = forensics(a, b, {{"strict", true}});
+  CHECK(strict.status.code() == Code::check_failed);
+  CHECK(strict.report.contains("only_in_a"));
+  CHECK(forensics("", "x").status.code() == Code::invalid_argument);
+  CHECK(forensics(kData + "models/nothing", b).status.code() == Code::not_found);
 }
