@@ -18,9 +18,12 @@ struct Row {
 };
 
 // name, function
-constexpr std::array kOps = {Row{"quantize", quantize_op}, Row{"dequantize", dequantize_op},
-                             Row{"repack", repack_op}};
-constexpr std::array kOps = {Row{"merge", merge_op}};
+constexpr std::array kOps = {
+    Row{"quantize", quantize_op},
+    Row{"dequantize", dequantize_op},
+    Row{"repack", repack_op},
+    Row{"merge", merge_op},
+};
 
 struct TensorOptions {
   std::string op, in, out;

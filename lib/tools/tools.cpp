@@ -12,19 +12,32 @@ struct Verb {
   Status (*run)(const Json& options, const Host& host, Json* report);  // null: not implemented yet
 };
 
+// One a line: verbs come from many sides.
+// clang-format off
 constexpr std::array kVerbs = {
-    Verb{"inspect", run_inspect},     Verb{"verify", run_verify},
-    Verb{"tensor", run_tensor},       Verb{"doctor", nullptr},
-    Verb{"convert", nullptr},         Verb{"quantize", nullptr},
-    Verb{"repack", nullptr},          Verb{"merge", nullptr},
-    Verb{"forensics", run_forensics}, Verb{"calibrate", run_calibrate},
-    Verb{"prune", nullptr},           Verb{"match-experts", nullptr},
-    Verb{"delete-experts", nullptr},  Verb{"kv-scales", nullptr},
-    Verb{"to-megatron", nullptr},     Verb{"from-megatron", nullptr},
-    Verb{"shard-plan", nullptr},      Verb{"reshard", run_reshard},
-    Verb{"roundtrip", nullptr},       Verb{"manifest", run_manifest},
+    Verb{"inspect", run_inspect},
+    Verb{"verify", run_verify},
+    Verb{"tensor", run_tensor},
+    Verb{"doctor", nullptr},
+    Verb{"convert", nullptr},
+    Verb{"quantize", nullptr},
+    Verb{"repack", nullptr},
+    Verb{"merge", nullptr},
+    Verb{"forensics", run_forensics},
+    Verb{"calibrate", run_calibrate},
+    Verb{"prune", nullptr},
+    Verb{"match-experts", nullptr},
+    Verb{"delete-experts", nullptr},
+    Verb{"kv-scales", nullptr},
+    Verb{"to-megatron", nullptr},
+    Verb{"from-megatron", nullptr},
+    Verb{"shard-plan", nullptr},
+    Verb{"reshard", run_reshard},
+    Verb{"roundtrip", nullptr},
+    Verb{"manifest", run_manifest},
     Verb{"resume", run_resume},
 };
+// clang-format on
 
 }  // namespace
 
