@@ -62,7 +62,7 @@ class Bench {
         engine_(engine),
         info_(engine_info(engine)),
         n_vocab_(n_vocab),
-        probe_(info_.n_threads),
+        probe_(info_.n_threads, info_.activations == MM2_ACTIVATIONS_INT8),
         logits_(static_cast<size_t>(options.batch) * info_.n_vocab) {}
 
   /// Prompts of n tokens on an empty sequence; the best of all repetitions counts.

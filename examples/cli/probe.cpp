@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kReadBytes = size_t{768} << 20;
 constexpr size_t kReadPart = size_t{128} << 20;
 constexpr size_t kReadAhead = 2048;  // bytes between a prefetch and its use
-constexpr int kChains = 8;           // independent sums, to cover the latency
+constexpr int kChains = 12;          // independent sums, to cover the latency
 constexpr int64_t kRounds = 400000;
 
 using Vector4 = float __attribute__((vector_size(16)));
@@ -50,10 +50,12 @@ template <typename Vector, typename Step>
 __attribute__((always_inline)) inline float run_chains(int64_t rounds, const Vector& start,
                                                        Step step) {
   Vector a = start, b = a * 2, c = a * 3, d = a * 4, e = a * 5, f = a * 6, g = a * 7, h = a * 8;
+  Vector i = a * 9, j = a * 10, k = a * 11, l = a * 12;
   for (int64_t r = 0; r < rounds; ++r) {
     step(a), step(b), step(c), step(d), step(e), step(f), step(g), step(h);
+    step(i), step(j), step(k), step(l);
   }
-  const Vector sum = a + b + c + d + e + f + g + h;
+  const Vector sum = a + b + c + d + e + f + g + h + i + j + k + l;
   return sum[0];
 }
 
@@ -104,6 +106,15 @@ __attribute__((target("avx512f"))) float with_bf16(int64_t rounds, float start) 
       });
 }
 
+/// Dot products of four bytes, added to 32-bit integers, whatever these bits are as floats.
+__attribute__((target("avx512f"))) float with_int8(int64_t rounds, float start) {
+  const Vector16 factor = Vector16{} + 1e-3f;
+  return run_chains(
+      rounds, Vector16{} + start, [&](Vector16 & sum) __attribute__((always_inline)) {
+        asm("vpdpbusd %1, %1, %0" : "+v"(sum) : "v"(factor));
+      });
+}
+
 template <typename Vector>
 __attribute__((always_inline)) inline uint64_t read_vectors(const char* from, size_t n) {
   Vector a{}, b{}, c{}, d{};
@@ -132,7 +143,8 @@ ReadAll reader_of_this_machine() {
   return __builtin_cpu_supports("avx2") ? read_with_avx2 : read_words;
 }
 
-std::vector<Arithmetic> arithmetic_of_this_machine() {
+std::vector<Arithmetic> arithmetic_of_this_machine(bool int8) {
+  if (int8 && __builtin_cpu_supports("avx512vnni")) return {{with_int8, 64}};
   if (__builtin_cpu_supports("avx512bf16")) return {{with_avx512, 16}, {with_bf16, 32}};
   if (__builtin_cpu_supports("avx512f")) return {{with_avx512, 16}};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {{with_avx2, 8}};
@@ -145,7 +157,7 @@ ReadAll reader_of_this_machine() {
   return read_words;
 }
 
-std::vector<Arithmetic> arithmetic_of_this_machine() {
+std::vector<Arithmetic> arithmetic_of_this_machine(bool /*int8*/) {
   return {{any_processor, 4}};
 }
 
@@ -153,8 +165,9 @@ std::vector<Arithmetic> arithmetic_of_this_machine() {
 
 }  // namespace
 
-MachineProbe::MachineProbe(int32_t n_threads)
-    : n_threads_(n_threads > 0
+MachineProbe::MachineProbe(int32_t n_threads, bool int8)
+    : int8_(int8),
+      n_threads_(n_threads > 0
                      ? n_threads
                      : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))) {}
 
@@ -177,7 +190,7 @@ void MachineProbe::measure_read() {
 }
 
 void MachineProbe::measure_arithmetic() {
-  for (const Arithmetic& arithmetic : arithmetic_of_this_machine()) {
+  for (const Arithmetic& arithmetic : arithmetic_of_this_machine(int8_)) {
     std::atomic<int32_t> n_useful{0};
     const double seconds = time_threads(n_threads_, [&](int32_t thread) {
       if (arithmetic.work(kRounds, static_cast<float>(thread + 1)) != 0) n_useful.fetch_add(1);

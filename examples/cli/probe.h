@@ -12,13 +12,13 @@ namespace cli {
 /// work that they judge, so that a busy machine slows both alike.
 class MachineProbe {
  public:
-  /// n_threads: 0 = every usable core.
-  explicit MachineProbe(int32_t n_threads);
+  /// n_threads: 0 = every usable core. int8: products of bytes are the yardstick.
+  explicit MachineProbe(int32_t n_threads, bool int8 = false);
 
   /// Reads memory that is in no cache, with all threads.
   void measure_read();
   /// Multiplies and adds in registers for some milliseconds, with all threads: F32, and pairs of BF16
-  /// where the processor has instructions for them. The faster one counts.
+  /// where the processor has instructions for them. The faster one counts. Or products of bytes.
   void measure_arithmetic();
 
   double read_gb_per_s() const { return read_gb_per_s_; }
@@ -26,6 +26,7 @@ class MachineProbe {
   int32_t n_threads() const { return n_threads_; }
 
  private:
+  bool int8_;
   int32_t n_threads_;
   struct Free {
     void operator()(char* p) const { std::free(p); }

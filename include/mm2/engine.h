@@ -31,7 +31,13 @@ typedef struct mm2_engine mm2_engine;
 #define MM2_KV_SCALES_CHECKPOINT 0 /* the engine is refused where the checkpoint has none */
 #define MM2_KV_SCALES_ONE 1        /* 1 everywhere: keys and values beyond 448 are cut off */
 
-/* How activations enter a matrix product; sums are F32 always. */
+/* How activations enter a matrix product; sums are F32 always.
+ *   INT8   faster and less exact, never chosen by AUTO. Where weights are integers (4 or 8 bits, with
+ *          zeros or without) each token's activations become integers of 8 bits with a scale for every
+ *          128 columns; sums of products are exact integers then. An activation is off by at most
+ *          1/254 of the greatest magnitude among its 128 (0.4 %; docs/benchmarks/cpu.md has what that
+ *          does to logits). FP8, FP4, BF16, F16 and F32 weights, and attention, take BF16 as they do
+ *          under BF16; the router takes F32 as always. */
 #define MM2_ACTIVATIONS_AUTO 0 /* BF16, or F32 for F32 and F16 checkpoints */
 #define MM2_ACTIVATIONS_BF16 1
 #define MM2_ACTIVATIONS_F32 2

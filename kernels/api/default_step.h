@@ -90,9 +90,10 @@ static inline void attention_half(const Ops<Real>& ops, const StepPlan& plan, St
   ops.qkv(run, &qkv);
   show(plan, "q_rope", layer, b.q, plan.n_tokens, q_width);
   show(plan, "kv", layer, b.kv_work, plan.n_tokens, 2 * int64_t{s.n_kv_heads} * s.head_dim);
-  const AttentionArgs<Real> attention{
-      &s,      b.q,   plan.rows, plan.n_rows, plan.n_tokens, plan.activations,
-      plan.kv, layer, b.attn,    b.op_scratch};
+  // Attention multiplies by the cache, not by integers.
+  const int32_t numbers = plan.activations == kI8 ? int32_t{kBF16} : plan.activations;
+  const AttentionArgs<Real> attention{&s,      b.q,     plan.rows, plan.n_rows, plan.n_tokens,
+                                      numbers, plan.kv, layer,     b.attn,      b.op_scratch};
   ops.attention(run, &attention);
   show(plan, "attn_out", layer, b.attn, plan.n_tokens, q_width);
   const LinearArgs<Real> o{b.attn, &w.o, b.h, plan.n_tokens, plan.activations, b.h, b.op_scratch};

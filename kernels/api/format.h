@@ -10,6 +10,9 @@ namespace mm2::kernels {
 /// Columns whose products are summed before a scale is applied, at most.
 constexpr int64_t kSumGroup = 128;
 
+/// Activations of kI8 whose greatest magnitude is below this are 0: 127 / size stays finite.
+constexpr float kLeastInt8 = 0x1p-100f;
+
 static inline bool is_plain(const Format& f) {
   return f.scheme == kPlain;
 }
@@ -29,6 +32,11 @@ static inline int64_t n_patches(const Format& f, int64_t n_in) {
 static inline int64_t sum_group(const Format& f) {
   if (is_plain(f) || scale_in_code(f)) return 0;
   return f.patch_cols == 32 || f.patch_cols == 64 ? f.patch_cols : kSumGroup;
+}
+
+/// How activations enter products with such weights: kI8 only where codes are integers.
+static inline int32_t entering(const Format& f, int32_t activations) {
+  return activations == kI8 && f.scheme != kInteger ? int32_t{kBF16} : activations;
 }
 
 /// Whether kernels know the format for rows of n_in: patches of 16 (kFp4, E4M3), else of 32, 64 or a

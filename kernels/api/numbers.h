@@ -8,8 +8,8 @@ namespace mm2::kernels {
 
 /// Bytes of one number as it is stored, or 0 where there is no such Number.
 static inline int64_t bytes_of(int32_t number) {
-  constexpr int64_t kBytes[] = {4, 2, 2, 8, 1, 4, 1};  // in the order of Number
-  return number >= 0 && number < 7 ? kBytes[number] : 0;
+  constexpr int64_t kBytes[] = {4, 2, 2, 8, 1, 4, 1, 1};  // in the order of Number
+  return number >= 0 && number < 8 ? kBytes[number] : 0;
 }
 
 static inline uint32_t bits_of(float x) {

@@ -2,8 +2,15 @@
 //
 // Real is the type of activations between operations: float, or double in the FP64 reference.
 // `activations` is how an activation enters a product with a weight matrix: kBF16 (rounded to
-// nearest even first), kF32, or kF64 (reference); products are accumulated in Real. No operation
-// allocates; `scratch` has Ops::scratch_bytes bytes.
+// nearest even first), kF32, kI8 (below), or kF64 (reference); products are accumulated in Real. No
+// operation allocates; `scratch` has Ops::scratch_bytes bytes.
+//
+// kI8: where weights are integers (kInteger) the activations of a row become integers too, for each
+// 128 columns, counted from the first (of the packed ones), with a scale of their own:
+//   size = the greatest magnitude of them; code = x * (127 / size) to nearest even; scale = size / 127
+//   (each operation rounded to float). Below kLeastInt8 the scale and the codes are 0; where one of
+//   them is not finite the scale is NaN, and so are all outputs of the row.
+// An activation is off by half a scale at most: size / 254. Other weights take kBF16 then.
 //
 // Invariance: each output row depends on its own input row alone, in an order of additions fixed by
 // the shapes: not by n_tokens, the position of the row in the batch, or the number of workers.
@@ -18,6 +25,8 @@
 //       y += scale * chain, groups ascending, product and sum each rounded. With zeros the codes
 //       count from 0 and the chain starts at -(zero * s), s = the group's x added up like products.
 //     ordered: k counts the packed columns
+//     kI8: for each sum_group columns the sum of (code of w - zero) * (code of x), which no float rounds;
+//       y += (scale of w * scale of x) * sum, groups ascending, both products and the sum rounded
 //     at the end y * output_scale, or y / output_scale, where it is not 1
 //   experts: a sum from +0, ids ascending, sum += weight * down; then h += sum
 //   rms_norm: squares in 16 lanes (element i in lane i mod 16, ascending), then the lanes in
@@ -108,7 +117,7 @@ struct QkvArgs {
 /// y = softmax(q k^T / sqrt(head_dim)) v over the sequence's positions up to the token's own; query
 /// head j reads KV head j / (n_heads / n_kv_heads). Keys and values are the cache's numbers, times
 /// their scale. `activations` kBF16: q is rounded to BF16 before its products, unless the cache is
-/// kF32.
+/// kF32; never kI8.
 template <typename Real>
 struct AttentionArgs {
   const ModelShape* shape;

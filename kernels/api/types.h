@@ -5,8 +5,17 @@
 
 namespace mm2::kernels {
 
-/// How one number is stored.
-enum Number : int32_t { kF32 = 0, kBF16 = 1, kF16 = 2, kF64 = 3, kE4M3 = 4, kI32 = 5, kE8M0 = 6 };
+/// How one number is stored; kI8 is how an activation enters a product: ops.h.
+enum Number : int32_t {
+  kF32 = 0,
+  kBF16 = 1,
+  kF16 = 2,
+  kF64 = 3,
+  kE4M3 = 4,
+  kI32 = 5,
+  kE8M0 = 6,
+  kI8 = 7
+};
 
 /// What a code means.
 enum Scheme : int32_t {

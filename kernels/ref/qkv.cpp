@@ -27,20 +27,23 @@ void qkv(const Executor* run, const QkvArgs<Real>* a) {
   const ModelShape& s = *a->shape;
   const int32_t q_width = s.n_heads * s.head_dim;
   const int32_t kv_width = s.n_kv_heads * s.head_dim;
-  const Real* x = enter_product(a->x, int64_t{a->n_tokens} * s.hidden, a->activations,
-                                static_cast<Real*>(a->scratch));
+  const auto entered = [&](const Matrix& w) {
+    return enter_product(w, a->x, int64_t{a->n_tokens} * s.hidden, a->activations,
+                         static_cast<Real*>(a->scratch));
+  };
+  const Real *q_x = entered(*a->q), *k_x = entered(*a->k), *v_x = entered(*a->v);
 
   // q, k, v
   run_tasks(run, q_width + 2 * kv_width, [&](int32_t i, int32_t) {
     for (int64_t t = 0; t < a->n_tokens; ++t) {
-      const Real* x_t = x + t * s.hidden;
+      const int64_t at = t * s.hidden;
       Real* kv = a->kv_work + t * 2 * kv_width;
       if (i < q_width) {
-        a->q_out[t * q_width + i] = dot_row(*a->q, i, x_t);
+        a->q_out[t * q_width + i] = dot_row(*a->q, i, q_x + at, a->activations);
       } else if (i < q_width + kv_width) {
-        kv[i - q_width] = dot_row(*a->k, i - q_width, x_t);
+        kv[i - q_width] = dot_row(*a->k, i - q_width, k_x + at, a->activations);
       } else {
-        kv[i - q_width] = dot_row(*a->v, i - q_width - kv_width, x_t);
+        kv[i - q_width] = dot_row(*a->v, i - q_width - kv_width, v_x + at, a->activations);
       }
     }
   });

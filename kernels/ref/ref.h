@@ -27,12 +27,15 @@ void experts(const Executor*, const ExpertsArgs<Real>*);
 template <typename Real>
 void rms_norm_row(const Real* x, const float* weight, float eps, int32_t width, Real* y);
 
-/// Sum over k of w[row, k] * x[k]: pairs of k ascending, in a pair the odd k before the even.
+/// Sum over k of w[row, k] * x[k]: pairs of k ascending, in a pair the odd k before the even. x has
+/// been entered already, but for kI8, which comes in here.
 template <typename Real>
-Real dot_row(const Matrix& w, int64_t row, const Real* x);
+Real dot_row(const Matrix& w, int64_t row, const Real* x, int32_t activations = kF32);
 
-/// x as it enters a product, [n]: x itself where nothing is rounded, else a copy in `rounded`.
+/// x as it enters a product with w, [n]: x itself where nothing is rounded, or by dot_row only, else
+/// a copy in `rounded`.
 template <typename Real>
-const Real* enter_product(const Real* x, int64_t n, int32_t activations, Real* rounded);
+const Real* enter_product(const Matrix& w, const Real* x, int64_t n, int32_t activations,
+                          Real* rounded);
 
 }  // namespace mm2::kernels::ref

@@ -111,7 +111,8 @@ mm2_status mm2x_attention(mm2x_kernels* kernels, const float* q, const float* k,
     MM2_RETURN_IF_ERROR(check_heads(given.n_heads, given.n_kv_heads, given.head_dim, number));
     const int64_t q_width = int64_t{given.n_heads} * given.head_dim;
     const int64_t kv_width = int64_t{given.n_kv_heads} * given.head_dim;
-    MM2_ASSIGN_OR_RETURN(const int32_t entering, read_activations(activations));
+    MM2_ASSIGN_OR_RETURN(int32_t entering, read_activations(activations));
+    if (entering == kernels::kI8) entering = kernels::kBF16;  // there are no weights
     MM2_RETURN_IF_ERROR(need_range("n_positions", n_positions, 1, kMostTokens));
     MM2_RETURN_IF_ERROR(need_range("n_tokens", n_tokens, 1, n_positions));
     MM2_RETURN_IF_ERROR(need_floats(q, n_tokens, q_width, "q"));

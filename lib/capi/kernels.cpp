@@ -45,10 +45,9 @@ Result<void*> scratch_for(mm2x_kernels* kernels, const kernels::ModelShape& shap
 
 Result<int32_t> read_activations(int32_t activations) {
   if (activations == MM2_ACTIVATIONS_F32) return int32_t{kernels::kF32};
-  if (activations == MM2_ACTIVATIONS_INT8)
-    return error(Code::unsupported, "activations is MM2_ACTIVATIONS_INT8: no kernel takes them");
+  if (activations == MM2_ACTIVATIONS_INT8) return int32_t{kernels::kI8};
   MM2_RETURN_IF_ERROR(
-      need_range("activations", activations, MM2_ACTIVATIONS_AUTO, MM2_ACTIVATIONS_F32));
+      need_range("activations", activations, MM2_ACTIVATIONS_AUTO, MM2_ACTIVATIONS_INT8));
   return int32_t{kernels::kBF16};
 }
 

@@ -224,7 +224,9 @@ Status Engine::run(std::span<const SeqRows> rows, std::span<const int32_t> token
   plan.n_rows = static_cast<int32_t>(rows.size());
   plan.n_tokens = static_cast<int32_t>(tokens.size());
   plan.n_outputs = n_outputs;
-  plan.activations = options_.activations == Activations::bf16 ? kernels::kBF16 : kernels::kF32;
+  plan.activations = options_.activations == Activations::bf16   ? kernels::kBF16
+                     : options_.activations == Activations::int8 ? kernels::kI8
+                                                                 : kernels::kF32;
   if (model_->backend().real == kernels::kF64) plan.activations = kernels::kF64;
   plan.logits = logits.empty() ? nullptr : logits.data();
   plan.row_results = row_results_.data();

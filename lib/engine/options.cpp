@@ -43,14 +43,17 @@ Status resolve_numbers(const Model& model, EngineOptions& o) {
     case Activations::f32:
       break;
     case Activations::int8:
-      return error(Code::unsupported, "activations int8 is not implemented; bf16 and f32 are");
+      if (is_f64) {
+        return error(Code::unsupported, "activations is int8, and isa reference-f64 rounds none");
+      }
+      break;
     default:
       return error(Code::invalid_argument, "activations is ", static_cast<int32_t>(o.activations),
                    ", allowed are the MM2_ACTIVATIONS_* values");
   }
   switch (o.kv_dtype) {
     case KvDtype::automatic:
-      o.kv_dtype = o.activations == Activations::bf16 && !is_f64 ? KvDtype::bf16 : KvDtype::f32;
+      o.kv_dtype = o.activations != Activations::f32 && !is_f64 ? KvDtype::bf16 : KvDtype::f32;
       break;
     case KvDtype::f32:
     case KvDtype::bf16:

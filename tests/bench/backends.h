@@ -20,10 +20,10 @@ inline std::vector<const mm2::kernels::Backend*> backends_here() {
   return all;
 }
 
-/// GFLOP/s of all threads: multiply-adds, and products of BF16 pairs, in 512 bits; 0 where there are
-/// none.
+/// GFLOP/s of all threads: multiply-adds, products of BF16 pairs and of four bytes, in 512 bits; 0
+/// where there are none.
 struct Peaks {
-  double fma, bf16;
+  double fma, bf16, int8;
 };
 
 #if defined(__x86_64__)
@@ -54,6 +54,11 @@ __attribute__((target("avx512f"))) inline void bf16_chains(int64_t turns) {
   for (int64_t i = 0; i < turns; ++i) MM2_TEN_TIMES("vdpbf16ps");
 }
 
+__attribute__((target("avx512f"))) inline void int8_chains(int64_t turns) {
+  clear_sums();
+  for (int64_t i = 0; i < turns; ++i) MM2_TEN_TIMES("vpdpbusd");
+}
+
 #undef MM2_TEN_TIMES
 
 #endif
@@ -66,7 +71,7 @@ inline double chain_rate(Team& team, void (*chains)(int64_t), double operations,
 }
 
 inline Peaks measure_peaks([[maybe_unused]] Team& team, [[maybe_unused]] int64_t turns = 300'000) {
-  Peaks peaks{0, 0};
+  Peaks peaks{0, 0, 0};
 #if defined(__x86_64__)
   for (int i = 0; i < 5; ++i) {
     if (__builtin_cpu_supports("avx512f")) {
@@ -74,6 +79,9 @@ inline Peaks measure_peaks([[maybe_unused]] Team& team, [[maybe_unused]] int64_t
     }
     if (__builtin_cpu_supports("avx512bf16")) {
       peaks.bf16 = std::max(peaks.bf16, chain_rate(team, bf16_chains, 64, turns));
+    }
+    if (__builtin_cpu_supports("avx512vnni")) {
+      peaks.int8 = std::max(peaks.int8, chain_rate(team, int8_chains, 128, turns));
     }
   }
 #endif

@@ -40,6 +40,13 @@ inline bool is_wanted(const std::string& name, int argc, char** argv) {
   return argc < 2;
 }
 
+/// "avx512,w4", or "avx512,w4,int8" where activations are of 8 bits.
+inline std::string name_of(const mm2::kernels::Backend& backend, const NamedFormat& named,
+                           int32_t activations) {
+  const std::string name = std::string(backend.name) + "," + named.name;
+  return activations == mm2::kernels::kI8 ? name + ",int8" : name;
+}
+
 /// 64 rows of random numbers of a format, packed.
 class PackedBlock {
  public:

@@ -116,7 +116,7 @@ TEST_CASE("isa: linear gives the bits of the generic kernels over several sum gr
     if (named.format.scheme == kFp4) w.set_output(3.0f, true);
     for (const int32_t n_tokens : {1, 2, 3, 4, 6, 7, 13, 100}) {
       const auto x = random.vector(int64_t{n_tokens} * s.hidden);
-      for (const int32_t activations : {kF32, kBF16}) {
+      for (const int32_t activations : {kF32, kBF16, kI8}) {
         INFO(named.name << " activations " << activations << " tokens " << n_tokens);
         check_same([&](const Backend& backend) {
           std::vector<float> y(static_cast<size_t>(n_tokens * n_out));
@@ -158,7 +158,7 @@ TEST_CASE("isa: experts give the bits of the generic kernels for every format of
       for (int32_t t = 0; t < n_tokens; ++t) {
         for (int32_t i = 0; i < s.top_k; ++i) ids.push_back(t % spread + 3 * i);
       }
-      for (const int32_t activations : {kF32, kBF16}) {
+      for (const int32_t activations : {kF32, kBF16, kI8}) {
         INFO(named.name << " activations " << activations << " tokens " << n_tokens);
         check_same([&](const Backend& backend) {
           std::vector<float> h(x.size(), 1.0f);

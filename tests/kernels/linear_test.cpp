@@ -44,7 +44,7 @@ TEST_CASE("linear: the generic kernel and the reference add in the same order, t
   for (const Case& c : kCases) {
     for (const NamedFormat& named : all_formats(c.n_out, c.n_in)) {
       const Weights w(random, c.n_out, c.n_in, named.format);
-      for (const int32_t activations : {kBF16, kF32}) {
+      for (const int32_t activations : {kBF16, kF32, kI8}) {
         for (const int32_t n_tokens : {1, 2, 5, 67}) {
           const auto x = random.vector(n_tokens * c.n_in);
           const auto add = random.vector(n_tokens * c.n_out);
@@ -95,20 +95,22 @@ TEST_CASE("linear: a row's bits do not depend on how many rows there are, nor on
     const Weights w(random, c.n_out, c.n_in, named.format);
     constexpr int32_t kMost = 37;
     const auto x = random.vector(kMost * c.n_in);
-    const auto one_by_one = [&](int32_t t) {
-      const auto from = x.begin() + t * c.n_in;
-      return run_generic(w, {from, from + c.n_in}, 1, kBF16, nullptr, 1);
-    };
-    std::vector<float> expected;
-    for (int32_t t = 0; t < kMost; ++t) {
-      const auto y = one_by_one(t);
-      expected.insert(expected.end(), y.begin(), y.end());
-    }
-    for (int32_t n = 1; n <= kMost; ++n) {
-      const std::vector<float> some(x.begin(), x.begin() + n * c.n_in);
-      const std::vector<float> want(expected.begin(), expected.begin() + n * c.n_out);
-      INFO(named.name << ", " << n << " rows");
-      CHECK(same_bits(run_generic(w, some, n, kBF16, nullptr, 1 + n % 3), want));
+    for (const int32_t activations : {kBF16, kI8}) {
+      const auto one_by_one = [&](int32_t t) {
+        const auto from = x.begin() + t * c.n_in;
+        return run_generic(w, {from, from + c.n_in}, 1, activations, nullptr, 1);
+      };
+      std::vector<float> expected;
+      for (int32_t t = 0; t < kMost; ++t) {
+        const auto y = one_by_one(t);
+        expected.insert(expected.end(), y.begin(), y.end());
+      }
+      for (int32_t n = 1; n <= kMost; ++n) {
+        const std::vector<float> some(x.begin(), x.begin() + n * c.n_in);
+        const std::vector<float> want(expected.begin(), expected.begin() + n * c.n_out);
+        INFO(named.name << ", activations " << activations << ", " << n << " rows");
+        CHECK(same_bits(run_generic(w, some, n, activations, nullptr, 1 + n % 3), want));
+      }
     }
   }
 }

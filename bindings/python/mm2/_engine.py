@@ -80,7 +80,7 @@ class Engine(_core.Engine):
     """Buffers and a KV pool around a model; any thread may call any method.
 
     options: max_seqs, max_tokens_per_step, max_outputs_per_step, kv_tokens, kv_block_size, kv_dtype ("auto", "f32", "bf16", "fp8"),
-    kv_scales ("checkpoint", "one"), activations ("auto", "bf16", "f32"), prefix_cache, n_threads.
+    kv_scales ("checkpoint", "one"), activations ("auto", "bf16", "f32", "int8"), prefix_cache, n_threads.
 
     Hosts that schedule call step with Rows of sequences that they number from 0. generate, stream and chat take numbers from 2**30 on,
     one each, and free it at their end. One step runs at a time: a second thread waits.

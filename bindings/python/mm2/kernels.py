@@ -28,7 +28,7 @@ Array = Any  # numpy or DLPack
 _SCHEMES = {"plain": 0, "integer": 1, "fp8": 2, "fp4": 3}
 _NUMBERS = {"f32": 0, "bf16": 1, "f16": 2, "e4m3": 4, "e8m0": 6}
 _KV_NUMBERS = {"f32": 0, "bf16": 1, "fp8": 4}
-_ACTIVATIONS = {"auto": 0, "bf16": 1, "f32": 2}
+_ACTIVATIONS = {"auto": 0, "bf16": 1, "f32": 2, "int8": 3}
 
 
 class Kernels(_kernels.Kernels):
@@ -71,7 +71,7 @@ class Kernels(_kernels.Kernels):
     def linear(
         self, x: Array, w: Matrix, add: Array | None = None, *, activations: str = "auto", out: Array | None = None
     ) -> Array:
-        """x w^T (+ add). activations: x enters as "bf16", which is the default, or "f32"."""
+        """x w^T (+ add). activations: x enters as "bf16", which is the default, "f32" or "int8" (mm2/engine.h)."""
         entering = choice("activations", activations, _ACTIVATIONS)
         return self._fill(x, out, (x.shape[0], w.shape[0]), lambda y: self._linear(x, w, add, entering, y))
 

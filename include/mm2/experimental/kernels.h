@@ -41,10 +41,11 @@ MM2_API void mm2x_kernels_destroy(mm2x_kernels* kernels);
 typedef struct mm2x_matrix mm2x_matrix;
 
 /* What a code stands for. */
-#define MM2X_PLAIN 0   /* a number, as `number` says */
-#define MM2X_INTEGER 1 /* (code - zero) * scale; codes of `bits` bits, zero 2^(bits - 1) by default */
-#define MM2X_FP8 2     /* E4M3(code) * scale; no code of NaN */
-#define MM2X_FP4 3     /* E2M1(code) * scale */
+#define MM2X_PLAIN 0 /* a number, as `number` says */
+#define MM2X_INTEGER \
+  1                /* (code - zero) * scale; codes of `bits` bits, zero 2^(bits - 1) by default */
+#define MM2X_FP8 2 /* E4M3(code) * scale; no code of NaN */
+#define MM2X_FP4 3 /* E2M1(code) * scale */
 
 /* How numbers are stored: those of a plain matrix, or the scales of another. */
 #define MM2X_F32 0
@@ -61,7 +62,7 @@ typedef struct mm2x_matrix_source {
   int64_t n_out, n_in;
   int64_t patch_rows, patch_cols; /* elements that share a scale; PLAIN: 0. Columns: 16 (FP4 with
                                      E4M3), else 32, 64, a multiple of 128, or at least n_in */
-  const void* codes;    /* [n_out, n_in]; PLAIN: numbers; else one byte for each code */
+  const void* codes;              /* [n_out, n_in]; PLAIN: numbers; else one byte for each code */
   const float* scales;  /* [n_out, patches of a row], each exact in `number`; NULL where PLAIN */
   const uint8_t* zeros; /* [n_out, patches of a row] of an INTEGER, or NULL */
 } mm2x_matrix_source;
@@ -83,7 +84,8 @@ MM2_API mm2_status mm2x_matrix_get_shape(const mm2x_matrix* matrix, int64_t* n_o
 MM2_API void mm2x_matrix_destroy(mm2x_matrix* matrix);
 
 /* ---- operations ---------------------------------------------------------------------------------
- * `activations`: how x enters a product, MM2_ACTIVATIONS_BF16 (AUTO counts as that) or _F32. */
+ * `activations`: how x enters a product, MM2_ACTIVATIONS_BF16 (AUTO counts as that), _F32 or _INT8
+ * (mm2/engine.h; as BF16 for weights that are no integers, and in attention). */
 
 /* y[t] = row tokens[t] of a table of plain numbers. table: [n_vocab, hidden] of `number`; tokens:
  * [n_tokens]; y: [n_tokens, hidden] */
@@ -93,7 +95,8 @@ MM2_API mm2_status mm2x_embed(mm2x_kernels* kernels, const void* table, int32_t 
 
 /* y = x / sqrt(mean(x^2) + eps) * weight. x, y: [n_rows, width], may be the same; weight: [width] */
 MM2_API mm2_status mm2x_rms_norm(mm2x_kernels* kernels, const float* x, const float* weight,
-                                 float eps, int32_t n_rows, int32_t width, float* y, mm2_error* err);
+                                 float eps, int32_t n_rows, int32_t width, float* y,
+                                 mm2_error* err);
 
 /* y = x w^T (+ add). x: [n_tokens, n_in]; add: [n_tokens, n_out] or NULL; y: [n_tokens, n_out], may be
  * add, not x */
@@ -103,8 +106,9 @@ MM2_API mm2_status mm2x_linear(mm2x_kernels* kernels, const float* x, const mm2x
 
 /* Cosines, then sines of position * theta^(-2 i / rotary_dim). positions: [n_tokens], from 0; table:
  * [n_tokens, rotary_dim]; rotary_dim even */
-MM2_API mm2_status mm2x_rope_table(mm2x_kernels* kernels, const int32_t* positions, int32_t n_tokens,
-                                   int32_t rotary_dim, double theta, float* table, mm2_error* err);
+MM2_API mm2_status mm2x_rope_table(mm2x_kernels* kernels, const int32_t* positions,
+                                   int32_t n_tokens, int32_t rotary_dim, double theta, float* table,
+                                   mm2_error* err);
 
 /* s = sigmoid(x gate^T); the top_k experts by s + bias, ties to the lower id; weights: their s over the
  * sum. gate: [n_experts, hidden], plain F32; bias: [n_experts]; ids (ascending), weights: [n_tokens,

@@ -6,7 +6,8 @@
 namespace mm2::kernels::avx2 {
 namespace {
 
-struct Isa : common::FloatRows {
+struct Isa {
+  static constexpr auto prepare = avx2::prepare;
   static constexpr auto product = avx2::product;
 };
 

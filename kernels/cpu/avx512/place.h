@@ -44,8 +44,10 @@ struct Place {
 
   // Their zeros, where there are some.
   __m512 zeros(int64_t b, int64_t r, int v) const {
-    const char* at = record(r) + b * blocks.bytes + blocks.record.zeros;
-    return _mm512_cvtepi32_ps(bytes(at + 16 * v));
+    return _mm512_cvtepi32_ps(zero_codes(b, r, v));
+  }
+  __m512i zero_codes(int64_t b, int64_t r, int v) const {
+    return bytes(record(r) + b * blocks.bytes + blocks.record.zeros + 16 * v);
   }
 
  private:

@@ -20,7 +20,12 @@ void scale_output(const Matrix& w, int64_t n, float* sums) {
 
 void product(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x, float* sums) {
   int64_t done = 0;
-  if (!x.packing.pairs) done = product_of_few(w, block, n_blocks, x, sums);
+  if (x.packing.activations == kI8) {
+    product_of_int8(w, block, n_blocks, x, sums);
+    done = n_blocks;
+  } else if (!x.packing.pairs) {
+    done = product_of_few(w, block, n_blocks, x, sums);
+  }
   for (int64_t b = done; b < n_blocks; ++b) {
     float* to = sums + b * x.n * kBlockRows;
     if (x.packing.pairs) {

@@ -1,7 +1,8 @@
 // The one inner product of this instruction set, in two ways that give the same bits. With floats:
 // weights become floats and products are fused multiply-adds. In pairs of BF16: vdpbf16ps, which
 // multiplies and adds the odd column of a pair, then the even one, each rounded to nearest, but takes
-// subnormal numbers for 0; it is the faster one only where it is not made of multiply-adds.
+// subnormal numbers for 0; it is the faster one only where it is not made of multiply-adds. And in
+// integers, for activations of kI8.
 #pragma once
 
 #include "kernels/cpu/avx512/packed_rows.h"
@@ -29,5 +30,6 @@ int64_t product_of_few(const Matrix& w, int64_t block, int64_t n_blocks, const R
                        float* sums);
 void product_of_many(const Matrix& w, int64_t block, const Rows& x, float* sums);
 void product_of_pairs(const Matrix& w, int64_t block, const Rows& x, float* sums);
+void product_of_int8(const Matrix& w, int64_t block, int64_t n_blocks, const Rows& x, float* sums);
 
 }  // namespace mm2::kernels::avx512

@@ -174,8 +174,7 @@ void expand_scales(const Place& place, const PieceWork& work, Piece* piece) {
 // All tiles with one piece.
 template <bool exact>
 void add_piece(const Place& place, const Piece& piece, const PieceWork& work, const Rows& x,
-               float* chains, float* sums) {
-  const Parts tiles = tiles_of(x.packing, x.n);
+               const Tiles& tiles, float* chains, float* sums) {
   const int64_t groups = work.groups(), cols = work.cols / groups;
   // The tiles share the lines of the next piece.
   const int64_t bytes = place.blocks.record.bytes * work.cols / place.blocks.record.cols;
@@ -185,7 +184,7 @@ void add_piece(const Place& place, const Piece& piece, const PieceWork& work, co
   int64_t lines = (bytes / 64 + work.cols * tiles.count - 1) / (work.cols * tiles.count);
   if (tiles.count == 1) lines = 0;
   for (int64_t i = 0; i < tiles.count; ++i) {
-    const int64_t t0 = tiles.first(i);
+    const int64_t t0 = tiles.first[i];
     const int32_t h = tiles.size(i);
     const float* x_tile = x.data + work.k0 / kPanelCols * kPanelCols * x.n + kPanelCols * t0 +
                           work.k0 % kPanelCols * h;
@@ -219,6 +218,7 @@ void multiply(const Place& place, const Codes& codes, const Rows& x, float* sums
   const bool few = x.n <= kFloatTile;
   const int64_t all = place.blocks.n_records * place.blocks.record.cols;
   const int64_t most = few ? kFewPieceCols : kPieceCols;
+  const Tiles tiles(tiles_of(x.packing, x.n));
   PieceWork work{0, most, group_cols};
   for (; work.k0 < all; work.k0 += most) {
     if (all - work.k0 < most) work.cols = all - work.k0;
@@ -228,7 +228,7 @@ void multiply(const Place& place, const Codes& codes, const Rows& x, float* sums
       expand<false>(place, codes, work, piece.weights);
     }
     if (group_cols != 0) expand_scales(place, work, &piece);
-    add_piece<exact>(place, piece, work, x, chains, sums);
+    add_piece<exact>(place, piece, work, x, tiles, chains, sums);
   }
 }
 

@@ -1,5 +1,5 @@
-// Activations inside an operation: rows of floats, already rounded as the caller asked, at a distance
-// of activation_stride, which keeps rows of 3072 numbers out of each other's cache sets. Numbers from
+// Activations inside an operation: rows of floats, already rounded as the caller asked (kI8: by
+// `prepare`, where it is known which weights they meet), at a distance of activation_stride, which keeps rows of 3072 numbers out of each other's cache sets. Numbers from
 // n_in up to a whole sum group are 0.
 //
 // The operations of this folder are templates over an Isa, a type of an unnamed namespace in each
@@ -14,6 +14,7 @@
 
 #include "kernels/api/ops.h"
 #include "kernels/api/parallel.h"
+#include "kernels/cpu/common/int8_rows.h"
 #include "kernels/cpu/layout/weights.h"
 
 namespace mm2::kernels::common {
@@ -64,10 +65,21 @@ struct Prepared {
   int32_t n;
   const float* rows[kTokenGroup];  // in the order of the packed columns, zeros up to a sum group
   const void* packed;              // whatever else the instruction set has made, in the room
+  const float* scales;  // [n, int8_groups(n_in)] where products are those of kI8, else null
 };
 
+/// Groups of columns in which activations of kI8 share a scale.
+static inline int64_t int8_groups(int64_t n_in) {
+  return (n_in + kSumGroup - 1) / kSumGroup;
+}
+
+/// Rows at a distance of activation_stride, then a scale for each of their groups.
 static inline int64_t room_bytes(int64_t n_in) {
-  return kTokenGroup * activation_stride(n_in) * int64_t{sizeof(float)};
+  return kTokenGroup * (activation_stride(n_in) + int8_groups(n_in)) * int64_t{sizeof(float)};
+}
+
+static inline float* row_of_room(void* room, int64_t n_in, int32_t t) {
+  return static_cast<float*>(room) + t * activation_stride(n_in);
 }
 
 /// Rows in the order of the packed columns of w: x itself, or copies in the room.
@@ -75,11 +87,12 @@ static inline void order_rows(const Matrix& w, const float* const* x, int32_t n,
                               Prepared* prepared) {
   prepared->n = n;
   prepared->packed = nullptr;
+  prepared->scales = nullptr;
   const int32_t* order = layout::order_of(w);
   for (int32_t t = 0; t < n; ++t) {
     prepared->rows[t] = x[t];
     if (order == nullptr) continue;
-    float* row = static_cast<float*>(room) + t * activation_stride(w.n_in);
+    float* row = row_of_room(room, w.n_in, t);
     for (int64_t i = 0; i < w.n_in; ++i) row[i] = x[t][order[i]];
     pad_row(row, w.n_in);
     prepared->rows[t] = row;
@@ -93,11 +106,53 @@ static inline bool same_preparation(const Matrix& a, const Matrix& b) {
          f.bits == g.bits && f.zeros == g.zeros && f.patch_cols == g.patch_cols;
 }
 
-/// `prepare` of instruction sets that read rows of floats.
+/// The rows of a preparation rounded to BF16 in the room, where they may be already.
+static inline void round_rows(int64_t n_in, void* room, Prepared* prepared) {
+  for (int32_t t = 0; t < prepared->n; ++t) {
+    const float* from = prepared->rows[t];
+    float* row = row_of_room(room, n_in, t);
+    for (int64_t i = 0; i < n_in; ++i) row[i] = bf16_to_f32(f32_to_bf16(from[i]));
+    pad_row(row, n_in);
+    prepared->rows[t] = row;
+  }
+}
+
+/// Rows x of kI8 for the integers of w: store(t, group, codes [128]) for each group; scales go to the
+/// room.
+template <typename Store>
+static inline void quantize_rows(const Matrix& w, const float* const* x, int32_t n, void* room,
+                                 Prepared* prepared, const Store& store) {
+  const int64_t groups = int8_groups(w.n_in);
+  const int32_t* order = layout::order_of(w);
+  float* scales = row_of_room(room, w.n_in, kTokenGroup);
+  prepared->n = n;
+  prepared->scales = scales;
+  for (int32_t t = 0; t < n; ++t) {
+    for (int64_t g = 0; g < groups; ++g) {
+      alignas(64) int32_t codes[kSumGroup];
+      const int64_t k0 = g * kSumGroup, left = w.n_in - k0;
+      scales[t * groups + g] =
+          quantize_group(order == nullptr ? x[t] + k0 : x[t], order == nullptr ? order : order + k0,
+                         left < kSumGroup ? left : kSumGroup, codes);
+      store(t, g, codes);
+    }
+  }
+}
+
+/// `prepare` of instruction sets that read rows of floats: integers of kI8 are floats too.
 struct FloatRows {
-  static void prepare(const Matrix& w, const float* const* x, int32_t n, int32_t /*activations*/,
+  static void prepare(const Matrix& w, const float* const* x, int32_t n, int32_t activations,
                       void* room, Prepared* prepared) {
-    order_rows(w, x, n, room, prepared);
+    if (entering(w.format, activations) != kI8) {
+      order_rows(w, x, n, room, prepared);
+      if (activations == kI8) round_rows(w.n_in, room, prepared);
+      return;
+    }
+    for (int32_t t = 0; t < n; ++t) prepared->rows[t] = row_of_room(room, w.n_in, t);
+    quantize_rows(w, x, n, room, prepared, [&](int32_t t, int64_t g, const int32_t* codes) {
+      float* to = row_of_room(room, w.n_in, t) + g * kSumGroup;
+      for (int64_t i = 0; i < kSumGroup; ++i) to[i] = static_cast<float>(codes[i]);
+    });
   }
 };
 

@@ -122,15 +122,25 @@ void start_below(const char* zeros, const float* x, int64_t cols, float* sums) {
   }
 }
 
+// sums += scales * group, or (scales * *x_scale) * group, of 64 rows.
+void add_group(const float* scales, const float* x_scale, const float* group, float* sums) {
+  for (int64_t i = 0; i < kBlockRows; ++i) {
+    const float scale = x_scale == nullptr ? scales[i] : scales[i] * *x_scale;
+    sums[i] += scale * group[i];
+  }
+}
+
 // Codes: a record becomes floats once, then serves all tokens. `group` are the sums of one sum
-// group; where scales lie in the code there is only one, which is `sums` itself.
-void code_product(const Matrix& w, int64_t block, const float* const* x, int32_t n_tokens,
-                  float* sums) {
+// group; where scales lie in the code there is only one, which is `sums` itself. Codes of activations
+// (kI8) are floats here: products and sums of integers below 2^24 are exact in any order.
+void code_product(const Matrix& w, int64_t block, const Prepared& prepared, float* sums) {
   alignas(64) float weights[kSumGroup * kBlockRows];
   alignas(64) float factors[kSumGroup * kTile * 4];
   alignas(64) float group[kTile * kBlockRows];
   alignas(64) float scales[kBlockRows];
   const Format& f = w.format;
+  const float* const* x = prepared.rows;
+  const int32_t n_tokens = prepared.n;
   const Blocks blocks = blocks_of(f, w.n_out, w.n_in);
   const layout::Record& record = blocks.record;
   const char* start = block_at(w, blocks, block);
@@ -151,8 +161,10 @@ void code_product(const Matrix& w, int64_t block, const float* const* x, int32_t
         if (f.zeros != 0) start_below(at + record.zeros, x[t0 + t] + k0, record.cols, from);
       }
       add_products(weights, kBlockRows, kBlockRows, factors, record.cols, tile, to, kBlockRows);
-      for (int64_t i = 0; i < tile * kBlockRows && !whole; ++i) {
-        sums[t0 * kBlockRows + i] += scales[i % kBlockRows] * group[i];
+      for (int32_t t = 0; t < tile && !whole; ++t) {
+        const int64_t of_x = (t0 + t) * int8_groups(w.n_in) + k0 / kSumGroup;
+        add_group(scales, prepared.scales == nullptr ? nullptr : prepared.scales + of_x,
+                  group + t * kBlockRows, sums + (t0 + t) * kBlockRows);
       }
     }
   }
@@ -192,11 +204,12 @@ void tile_products(const float* values, int64_t value_stride, int64_t lanes, con
 
 }  // namespace
 
-// Rounded products of numbers that need no rounding are the same, so activations change nothing.
+// Rounded products of numbers that need no rounding are the same, so activations change nothing that
+// `prepare` has not done.
 void product(const Matrix& w, int64_t block, const common::Prepared& x, int32_t /*activations*/,
              float* sums) {
   if (!is_plain(w.format)) {
-    code_product(w, block, x.rows, x.n, sums);
+    code_product(w, block, x, sums);
   } else if (w.format.number == kBF16) {
     plain_product<Bf16Codes>(w, block, x.rows, x.n, sums);
   } else if (w.format.number == kF16) {

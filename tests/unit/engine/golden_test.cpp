@@ -72,6 +72,62 @@ double mean_variance(const std::string& folder, size_t n_vocab) {
   return sum / n_rows;
 }
 
+// The experts that a step chooses: [layer][position, top_k].
+struct Experts {
+  std::vector<std::vector<int32_t>> ids;
+
+  static void see(void* self, const char* name, int32_t, const void* data, int32_t, int64_t n_rows,
+                  int64_t width) {
+    if (std::string_view(name) != "topk_ids") return;
+    const auto* ids = static_cast<const int32_t*>(data);
+    static_cast<Experts*>(self)->ids.emplace_back(ids, ids + n_rows * width);
+  }
+  // The first position where a layer chooses otherwise, or how many there are.
+  size_t first_other(const Experts& o, size_t n_positions) const {
+    size_t first = n_positions;
+    for (size_t layer = 0; layer < ids.size(); ++layer) {
+      const auto& mine = ids[layer];
+      const auto at = std::mismatch(mine.begin(), mine.end(), o.ids[layer].begin()).first;
+      const auto index = static_cast<size_t>(at - mine.begin());
+      first = std::min(first, index / (mine.size() / n_positions));
+    }
+    return first;
+  }
+};
+
+// How far from FP64 the tight prompts are: all positions, and those of each prompt before the first
+// one that goes to other experts than with F32 activations.
+struct Chosen {
+  golden::Distance all, alike;
+};
+
+Chosen run_beside_f32(const std::string& folder, mm2::Activations activations) {
+  const auto model = support::load(golden::kModels + folder);
+  const auto rounded = support::engine(model, {.activations = activations, .n_threads = 2});
+  const auto exact = support::engine(model, {.activations = mm2::Activations::f32, .n_threads = 2});
+  const golden::Tensors expected(golden::kModels + folder + "/expected/logits.safetensors");
+  const auto n_vocab = static_cast<size_t>(model->shape().n_vocab);
+  Chosen result;
+  for (const golden::Prompt& prompt : golden::prompts(folder, "tight")) {
+    Experts mine, theirs;
+    const mm2::kernels::Observer see_mine{&mine, &Experts::see}, see_theirs{&theirs, &Experts::see};
+    rounded->observe(&see_mine);
+    exact->observe(&see_theirs);
+    const auto got = support::all_logits(*rounded, 0, prompt.ids);
+    support::all_logits(*exact, 0, prompt.ids);
+    const auto want = expected.read(prompt.name);
+    const auto first = static_cast<size_t>(prompt.first_position);
+    const size_t n_rows = want.size() / n_vocab;
+    result.all.add(want.data(), got.data() + first * n_vocab, n_rows, n_vocab);
+    const size_t other = mine.first_other(theirs, prompt.ids.size());
+    const size_t n_alike = other < first ? 0 : std::min(other - first, n_rows);
+    result.alike.add(want.data(), got.data() + first * n_vocab, n_alike, n_vocab);
+    REQUIRE(rounded->seq_free(0).ok());
+    REQUIRE(exact->seq_free(0).ok());
+  }
+  return result;
+}
+
 }  // namespace
 
 TEST_CASE("golden: the FP64 reference equals the FP64 logits to the last bit that F32 can store") {
@@ -136,6 +192,32 @@ TEST_CASE("golden: BF16 activations on quantised weights are no worse than trans
     const double bound = baseline.mean_kl() * mean_variance(folder, 260) / spread;
     INFO(folder << ": mean KL " << d.mean_kl() << ", bound " << bound);
     CHECK(d.mean_kl() <= bound);
+  }
+}
+
+TEST_CASE("golden: activations of 8 bits cost what their steps are larger than those of BF16") {
+  const auto baseline =
+      transformers_distance("bf16", "tight", "transformers_bf16_f32router.safetensors", 260);
+  const double spread = mean_variance("bf16", 260);
+  // Roundings to steps of s have a mean square of s^2 / 12. A BF16 in [2^e, 2^(e + 1)) has steps of
+  // 2^(e - 7); over all mantissas the mean of 2^(2 e) / x^2 is 3 / (8 ln 2). Codes of 8 bits have steps
+  // of size / 127, and the greatest of 128 normal numbers is 2.8 deviations.
+  const double bf16_step = std::pow(2.0, -14) * 3 / (8 * std::log(2.0));
+  const double int8_step = std::pow(2.8 / 127, 2);
+  for (const std::string& folder : golden::kQuantised) {
+    const Chosen int8 = run_beside_f32(folder, mm2::Activations::int8);
+    const Chosen bf16 = run_beside_f32(folder, mm2::Activations::bf16);
+    WARN(folder << ": mean KL " << int8.all.mean_kl() << " (BF16 " << bf16.all.mean_kl()
+                << "), of the " << int8.alike.rows << " of " << int8.all.rows
+                << " positions up to another choice of experts " << int8.alike.mean_kl());
+    const bool integers = folder.find("fp") == std::string::npos;
+    CHECK((int8.all.mean_kl() > bf16.all.mean_kl()) == integers);
+    CHECK((int8.all.max_abs == bf16.all.max_abs) != integers);
+    // A small KL grows with the square of what the activations are off, as long as the same experts
+    // are chosen.
+    const double bound = baseline.mean_kl() * mean_variance(folder, 260) / spread;
+    CHECK(int8.alike.mean_kl() <= bound * (integers ? int8_step / bf16_step : 1));
+    CHECK(int8.alike.rows > 0);
   }
 }
 

@@ -185,7 +185,7 @@ TEST_CASE("engine: an option out of range is refused with the range") {
       {{.kv_block_size = 100}, "multiple of 64"},
       {{.kv_dtype = mm2::KvDtype::fp8}, "has no scales for it"},
       {{.kv_scales = mm2::KvScaleSource{7}}, "kv_scales is 7"},
-      {{.activations = mm2::Activations::int8}, "int8"},
+      {{.activations = mm2::Activations{9}}, "activations is 9"},
       {{.n_threads = -2}, "n_threads is -2"},
   };
   for (const auto& [options, says] : cases) {
