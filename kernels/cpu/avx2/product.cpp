@@ -227,7 +227,7 @@ void product_of(const Place& place, const float* const* x, int32_t n, float* sum
 void prepare(const Matrix& w, const float* const* x, int32_t n, int32_t activations, void* room,
              common::Prepared* prepared) {
   if (entering(w.format, activations) == kI8) return prepare_int8(w, x, n, room, prepared);
-  common::FloatRows::prepare(w, x, n, activations, room, prepared);
+  common::prepare_floats(w, x, n, activations, room, prepared);
 }
 
 void product(const Matrix& w, int64_t block, const common::Prepared& x, int32_t activations,

@@ -140,21 +140,19 @@ static inline void quantize_rows(const Matrix& w, const float* const* x, int32_t
 }
 
 /// `prepare` of instruction sets that read rows of floats: integers of kI8 are floats too.
-struct FloatRows {
-  static void prepare(const Matrix& w, const float* const* x, int32_t n, int32_t activations,
-                      void* room, Prepared* prepared) {
-    if (entering(w.format, activations) != kI8) {
-      order_rows(w, x, n, room, prepared);
-      if (activations == kI8) round_rows(w.n_in, room, prepared);
-      return;
-    }
-    for (int32_t t = 0; t < n; ++t) prepared->rows[t] = row_of_room(room, w.n_in, t);
-    quantize_rows(w, x, n, room, prepared, [&](int32_t t, int64_t g, const int32_t* codes) {
-      float* to = row_of_room(room, w.n_in, t) + g * kSumGroup;
-      for (int64_t i = 0; i < kSumGroup; ++i) to[i] = static_cast<float>(codes[i]);
-    });
+static inline void prepare_floats(const Matrix& w, const float* const* x, int32_t n,
+                                  int32_t activations, void* room, Prepared* prepared) {
+  if (entering(w.format, activations) != kI8) {
+    order_rows(w, x, n, room, prepared);
+    if (activations == kI8) round_rows(w.n_in, room, prepared);
+    return;
   }
-};
+  for (int32_t t = 0; t < n; ++t) prepared->rows[t] = row_of_room(room, w.n_in, t);
+  quantize_rows(w, x, n, room, prepared, [&](int32_t t, int64_t g, const int32_t* codes) {
+    float* to = row_of_room(room, w.n_in, t) + g * kSumGroup;
+    for (int64_t i = 0; i < kSumGroup; ++i) to[i] = static_cast<float>(codes[i]);
+  });
+}
 
 /// Consecutive blocks for one task, so that a worker reads long runs: a few tasks for each worker.
 struct BlockRuns {

@@ -6,7 +6,8 @@
 namespace mm2::kernels::generic {
 namespace {
 
-struct Isa : common::FloatRows {
+struct Isa {
+  static constexpr auto prepare = common::prepare_floats;
   static constexpr auto product = generic::product;
 };
 
