@@ -23,6 +23,8 @@ constexpr std::array kOps = {
     Row{"dequantize", dequantize_op},
     Row{"repack", repack_op},
     Row{"merge", merge_op},
+    Row{"match", match_op},
+    Row{"reap", reap_op},
 };
 
 struct TensorOptions {

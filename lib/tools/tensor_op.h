@@ -47,6 +47,12 @@ Status repack_op(const Json& params, std::span<const NamedTensor> tensors, Tenso
 /// The parents are `tensors`, an FP8 one followed by its scales; one output, "out" unless
 /// params.name says otherwise, with OUT_scale_inv where it is fp8.
 Status merge_op(const Json& params, std::span<const NamedTensor> tensors, TensorOpResult& result);
+/// match: [original router, reference router]; min_margin, max_cost. Which expert is which, as figures
+/// and tensors; Code::check_failed where that is not certain (tools/experts/matching.h).
+Status match_op(const Json& params, std::span<const NamedTensor> tensors, TensorOpResult& result);
+/// reap: [router, router bias, w1, w2, w3, tokens]; top_k, and to choose: method, ratio or n_removed,
+/// protect. Saliencies by every method as F64 tensors (tools/experts/saliency.h).
+Status reap_op(const Json& params, std::span<const NamedTensor> tensors, TensorOpResult& result);
 
 /// Elements of F32, F16, BF16 or F64 as F32; Code::invalid_argument names tensor and type otherwise.
 Result<std::vector<float>> to_f32(const NamedTensor& tensor);

@@ -14,6 +14,8 @@ Status run_manifest(const Json& options, const Host& host, Json* report);
 Status run_resume(const Json& options, const Host& host, Json* report);
 Status run_calibrate(const Json& options, const Host& host, Json* report);
 Status run_forensics(const Json& options, const Host& host, Json* report);
+Status run_match_experts(const Json& options, const Host& host, Json* report);
+Status run_delete_experts(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2
