@@ -46,7 +46,11 @@ Status run_tool(std::string_view name, const Json& options, const Host& host, Js
   std::string known;
   for (const Verb& verb : kVerbs) {
     if (verb.name == name) {
-      if (verb.run != nullptr) return verb.run(given, host, report);
+      if (verb.run != nullptr) {
+        const Status status = verb.run(given, host, report);
+        if (status.code() == Code::check_failed && !report->is_object()) *report = Json::object();
+        return status;
+      }
       return error(Code::unsupported, "the verb ", name, " is not implemented yet");
     }
     if (verb.run != nullptr) known += join(known.empty() ? "" : ", ", verb.name);
