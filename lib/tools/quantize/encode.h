@@ -27,27 +27,41 @@ inline float narrow(float x) {
   return float_of((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
 }
 
+/// `a` where the condition holds, `b` elsewhere: bits, so that nobody makes branches of it.
+inline uint32_t choose(bool condition, uint32_t a, uint32_t b) {
+  const uint32_t mask = 0u - static_cast<uint32_t>(condition);
+  return (a & mask) | (b & ~mask);
+}
+
+/// The size of a number, at most `most`, as bits. Sizes compare as their bits do.
+inline uint32_t held_size(float x, float most) {
+  const auto size = static_cast<int32_t>(bits_of(x) & 0x7fffffffu);
+  const auto limit = static_cast<int32_t>(bits_of(most));
+  return static_cast<uint32_t>(size < limit ? size : limit);
+}
+
 /// E4M3FN of a finite number or an infinity, saturating at +-448; the sign of zero stays.
 /// kernels/api/numbers.h has the same with branches, and for NaN.
-inline uint8_t e4m3_code(float x) {
+inline uint32_t e4m3_bits(float x) {
   const uint32_t sign = bits_of(x) >> 24 & 0x80u;
-  const float size = float_of(bits_of(x) & 0x7fffffffu);
-  const float held = size < 448.0f ? size : 448.0f;
-  const uint32_t bits = bits_of(held);
+  const uint32_t bits = held_size(x, 448.0f);
   const uint32_t normal = ((bits + 0x7ffffu + (bits >> 20 & 1u)) >> 20) - (120u << 3);
   // 2^14 has its last bit where the codes below 2^-6 have theirs, so the sum rounds there.
-  const uint32_t small = bits_of(held + 0x1p14f) - bits_of(0x1p14f);
-  return static_cast<uint8_t>((held < 0x1p-6f ? small : normal) | sign);
+  const uint32_t small = bits_of(float_of(bits) + 0x1p14f) - bits_of(0x1p14f);
+  const bool below = static_cast<int32_t>(bits) < static_cast<int32_t>(bits_of(0x1p-6f));
+  return choose(below, small, normal) | sign;
+}
+inline uint8_t e4m3_code(float x) {
+  return static_cast<uint8_t>(e4m3_bits(x));
 }
 
 /// The size of E2M1 (0 to 7) of a finite number or an infinity, saturating at 6.
 inline uint32_t e2m1_size(float x) {
-  const float size = float_of(bits_of(x) & 0x7fffffffu);
-  const float held = size < 6.0f ? size : 6.0f;
-  const uint32_t bits = bits_of(held);
+  const uint32_t bits = held_size(x, 6.0f);
   const uint32_t normal = ((bits + 0x1fffffu + (bits >> 22 & 1u)) >> 22) - (126u << 1);
-  const uint32_t small = bits_of(held + 0x1p22f) - bits_of(0x1p22f);
-  return held < 1.0f ? small : normal;
+  const uint32_t small = bits_of(float_of(bits) + 0x1p22f) - bits_of(0x1p22f);
+  const bool below = static_cast<int32_t>(bits) < static_cast<int32_t>(bits_of(1.0f));
+  return choose(below, small, normal);
 }
 
 /// The same with ties towards zero, as ModelOpt has it for MXFP4.

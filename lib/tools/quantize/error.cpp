@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tools/quantize/encode.h"
+#include "tools/quantize/lanes.h"
 
 namespace mm2 {
 namespace {
 
-constexpr int64_t kLanes = 8;
 constexpr int kFirstBin = (127 - 24) << 6;  // 2^-24 by exponent and six bits of the fraction
 
 struct Sums {
@@ -16,37 +15,46 @@ struct Sums {
   float largest = 0;
 };
 
+/// The sums of four lanes each.
+struct LaneSums {
+  coding::DoubleSum square, error_square, error_dot;
+  coding::Floats largest = {};
+
+  void add(const coding::Floats& a, const coding::Floats& b) {
+    coding::Doubles x[2], off[2];
+    coding::widen(a, x[0], x[1]);
+    coding::widen(b, off[0], off[1]);
+    off[0] -= x[0];
+    off[1] -= x[1];
+    square.add(x[0] * x[0], x[1] * x[1]);
+    error_square.add(off[0] * off[0], off[1] * off[1]);
+    error_dot.add(x[0] * off[0], x[1] * off[1]);
+    const coding::Floats size = coding::sizes(b - a);
+    largest = size > largest ? size : largest;
+  }
+};
+
 // Sums of one row, always in the same order.
 Sums row_sums(const float* a, const float* b, int64_t n) {
-  double square[kLanes] = {}, error_square[kLanes] = {}, error_dot[kLanes] = {};
-  float largest[kLanes] = {};
-  const auto step = [&](int64_t i, int64_t l) {
-    const double x = a[i], off = static_cast<double>(b[i]) - x;
-    square[l] += x * x;
-    error_square[l] += off * off;
-    error_dot[l] += x * off;
-    const float size = std::fabs(b[i] - a[i]);
-    largest[l] = size > largest[l] ? size : largest[l];
-  };
+  LaneSums lanes;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) step(i + l, l);
+  for (; i + coding::kLanes <= n; i += coding::kLanes) {
+    lanes.add(coding::load(a + i), coding::load(b + i));
   }
-  for (int64_t l = 0; i < n; ++i, ++l) step(i, l);
-  Sums sums;
-  for (int64_t l = 0; l < kLanes; ++l) {
-    sums.square += square[l];
-    sums.error_square += error_square[l];
-    sums.error_dot += error_dot[l];
-    sums.largest = std::max(sums.largest, largest[l]);
-  }
-  return sums;
+  if (i < n) lanes.add(coding::load_some(a + i, n - i), coding::load_some(b + i, n - i));
+  return {lanes.square.value(), lanes.error_square.value(), lanes.error_dot.value(),
+          std::max({lanes.largest[0], lanes.largest[1], lanes.largest[2], lanes.largest[3]})};
 }
 
 template <typename F>
 uint64_t count(const uint8_t* codes, int64_t n, F&& f) {
+  constexpr int64_t kChunk = 1 << 16;
   uint64_t found = 0;
-  for (int64_t i = 0; i < n; ++i) found += f(codes[i]) ? 1 : 0;
+  for (int64_t first = 0; first < n; first += kChunk) {
+    uint32_t here = 0;
+    for (int64_t i = first; i < std::min(n, first + kChunk); ++i) here += f(codes[i]) ? 1u : 0u;
+    found += here;
+  }
   return found;
 }
 
@@ -77,12 +85,19 @@ CodeCounts count_codes(const PackSpec& spec, const CodedRows& rows) {
   const int most = (1 << spec.bits) - 1;
   counts.n_saturated = count(codes, n, [=](int c) { return c == 0 || c == most; });
   const int64_t patch = spec.patch_cols(), n_patches = spec.n_patches();
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t c = i % spec.n_cols;
-    const int64_t p = rows.group_map == nullptr ? c / patch : rows.group_map[c];
-    const int zero =
-        rows.zeros == nullptr ? 1 << (spec.bits - 1) : rows.zeros[i / spec.n_cols * n_patches + p];
-    counts.n_zero += codes[i] == zero ? 1 : 0;
+  const auto zero_of = [&](int64_t r, int64_t p) {
+    return rows.zeros == nullptr ? 1 << (spec.bits - 1) : int{rows.zeros[r * n_patches + p]};
+  };
+  for (int64_t r = 0; r < rows.n_rows; ++r) {
+    const uint8_t* const row = codes + r * spec.n_cols;
+    for (int64_t c = 0; c < spec.n_cols && rows.group_map != nullptr; ++c) {
+      counts.n_zero += row[c] == zero_of(r, rows.group_map[c]) ? 1 : 0;
+    }
+    for (int64_t p = 0; p < n_patches && rows.group_map == nullptr; ++p) {
+      const int zero = zero_of(r, p);
+      const int64_t end = std::min((p + 1) * patch, spec.n_cols);
+      counts.n_zero += count(row + p * patch, end - p * patch, [=](int c) { return c == zero; });
+    }
   }
   return counts;
 }

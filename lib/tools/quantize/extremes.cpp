@@ -1,28 +1,14 @@
 #include "tools/quantize/extremes.h"
 
 #include <cmath>
-#include <cstring>
 
-#include "tools/quantize/encode.h"
+#include "tools/quantize/lanes.h"
 
 namespace mm2::coding {
-namespace {
-
-typedef float Floats __attribute__((vector_size(16)));
-typedef uint32_t Words __attribute__((vector_size(16)));
-
-Floats load(const float* from) {
-  Floats v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-
-}  // namespace
-
 Extremes extremes(const float* weights, int64_t n) {
   constexpr int kVectors = 4;
   Floats low[kVectors] = {}, high[kVectors] = {};
-  Words bad[kVectors] = {};
+  Ints bad[kVectors] = {};
   int64_t i = 0;
   for (; i + 4 * kVectors <= n; i += 4 * kVectors) {
     for (int v = 0; v < kVectors; ++v) {
@@ -30,17 +16,20 @@ Extremes extremes(const float* weights, int64_t n) {
       low[v] = x < low[v] ? x : low[v];
       high[v] = x > high[v] ? x : high[v];
       const Floats none = x - x;  // +0 of a number, NaN of anything else
-      bad[v] |= reinterpret_cast<Words>(none);
+      bad[v] |= as_ints(none);
     }
+  }
+  for (int v = 1; v < kVectors; ++v) {
+    low[0] = low[v] < low[0] ? low[v] : low[0];
+    high[0] = high[v] > high[0] ? high[v] : high[0];
+    bad[0] |= bad[v];
   }
   Extremes e;
   uint32_t wrong = 0;
-  for (int v = 0; v < kVectors; ++v) {
-    for (int l = 0; l < 4; ++l) {
-      e.low = at_most(e.low, low[v][l]);
-      e.high = at_least(e.high, high[v][l]);
-      wrong |= bad[v][l];
-    }
+  for (int l = 0; l < 4; ++l) {
+    e.low = at_most(e.low, low[0][l]);
+    e.high = at_least(e.high, high[0][l]);
+    wrong |= static_cast<uint32_t>(bad[0][l]);
   }
   for (; i < n; ++i) {
     e.low = at_most(e.low, weights[i]);

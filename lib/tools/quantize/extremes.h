@@ -1,6 +1,7 @@
 // The smallest and largest of some weights, and the refusal of weights that are no numbers.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "base/status.h"
@@ -27,6 +28,17 @@ struct Extremes {
 
 /// Of n weights.
 Extremes extremes(const float* weights, int64_t n);
+
+/// The largest size of kN weights as bits: not finite where it is at least that of infinity.
+template <int kN>
+int32_t largest_bits(const float* weights) {
+  int32_t largest = 0;
+  for (int i = 0; i < kN; ++i) {
+    const auto size = std::bit_cast<int32_t>(weights[i]) & INT32_MAX;
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
 
 /// Code::numeric: the first weight that is NaN or infinite, by row and column.
 Status not_finite(const WeightRows& rows);

@@ -1,5 +1,6 @@
 // E2M1 (and E4M3) codes in small groups: NVFP4, MXFP4, MXFP8.
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 
@@ -180,14 +181,13 @@ class Mx {
 };
 
 // Calls quantize(weights, largest size, codes) -> scale for each group.
-template <typename F>
-Status each_group(const WeightRows& rows, int64_t group, uint8_t* codes, uint8_t* scales,
-                  const F& f) {
-  MM2_RETURN_IF_ERROR(check_groups(rows, group));
-  for (int64_t i = 0; i < rows.n_rows * rows.n_cols; i += group) {
-    const coding::Extremes e = coding::extremes(rows.weights + i, group);
-    if (!e.finite) return coding::not_finite(rows);
-    scales[i / group] = f.quantize(rows.weights + i, e.size(), codes + i);
+template <int kGroup, typename F>
+Status each_group(const WeightRows& rows, uint8_t* codes, uint8_t* scales, const F& f) {
+  MM2_RETURN_IF_ERROR(check_groups(rows, kGroup));
+  for (int64_t i = 0; i < rows.n_rows * rows.n_cols; i += kGroup) {
+    const int32_t size = coding::largest_bits<kGroup>(rows.weights + i);
+    if (size >= std::bit_cast<int32_t>(INFINITY)) return coding::not_finite(rows);
+    scales[i / kGroup] = f.quantize(rows.weights + i, std::bit_cast<float>(size), codes + i);
   }
   return {};
 }
@@ -219,7 +219,7 @@ Status quantize_nvfp4(const WeightRows& rows, const Nvfp4Options& options, float
   if (!(global > 0) || !std::isfinite(global)) {
     return error(Code::invalid_argument, "global scale ", global, ", must be above 0 and finite");
   }
-  return each_group(rows, kNvfp4Group, codes, scales, Nvfp4(options, global));
+  return each_group<kNvfp4Group>(rows, codes, scales, Nvfp4(options, global));
 }
 
 Status quantize_mx(const WeightRows& rows, const MxOptions& options, uint8_t* codes,
@@ -230,7 +230,7 @@ Status quantize_mx(const WeightRows& rows, const MxOptions& options, uint8_t* co
   if (options.rule == MxRule::modelopt && options.bits != 4) {
     return error(Code::invalid_argument, "ModelOpt's rule is for MX codes of 4 bits");
   }
-  return each_group(rows, kMxGroup, codes, exponents, Mx(options));
+  return each_group<kMxGroup>(rows, codes, exponents, Mx(options));
 }
 
 }  // namespace mm2

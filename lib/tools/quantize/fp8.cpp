@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "tools/quantize/lanes.h"
 #include "tools/quantize/quantize.h"
 
 namespace mm2 {
@@ -26,31 +27,22 @@ void codes_by_product(const float* weights, int64_t n, float inverse, uint8_t* c
   for (int64_t i = 0; i < n; ++i) codes[i] = coding::e4m3_code(weights[i] * inverse);
 }
 
-// The number nearest to a size among those of E4M3.
-float nearest_e4m3(float size) {
-  const float held = size < kLargest ? size : kLargest;
-  const uint32_t bits = bits_of(held);
-  const float normal = float_of((bits + 0x7ffffu + (bits >> 20 & 1u)) & 0xfff00000u);
-  return held < 0x1p-6f ? (held + 0x1p14f) - 0x1p14f : normal;
-}
-
 double squared_error(const float* weights, int64_t n, float scale) {
-  constexpr int64_t kLanes = 16;
-  double lanes[kLanes] = {};
-  const auto term = [&](float w) {
-    const float size = float_of(bits_of(w) & 0x7fffffffu);
-    const double off =
-        static_cast<double>(nearest_e4m3(size / scale) * scale) - static_cast<double>(size);
-    return off * off;
+  coding::DoubleSum sum;
+  const auto add = [&](coding::Floats w) {
+    const coding::Floats size = coding::sizes(w);
+    const coding::Floats made = coding::nearest_e4m3(size / scale) * scale;
+    coding::Doubles want[2], got[2];
+    coding::widen(size, want[0], want[1]);
+    coding::widen(made, got[0], got[1]);
+    got[0] -= want[0];
+    got[1] -= want[1];
+    sum.add(got[0] * got[0], got[1] * got[1]);
   };
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(weights[i + l]);
-  }
-  for (int64_t l = 0; i < n; ++i, ++l) lanes[l] += term(weights[i]);
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
+  for (; i + coding::kLanes <= n; i += coding::kLanes) add(coding::load(weights + i));
+  if (i < n) add(coding::load_some(weights + i, n - i));
+  return sum.value();
 }
 
 /// A block of the matrix.

@@ -4,11 +4,10 @@
 #include <vector>
 
 #include "tools/quantize/integers.h"
+#include "tools/quantize/lanes.h"
 
 namespace mm2::coding {
 namespace {
-
-constexpr int64_t kLanes = 16;
 
 // 1 / x as AutoRound has it.
 template <Arithmetic kType>
@@ -16,28 +15,35 @@ float reciprocal(float x) {
   return std::fabs(x) >= 1e-30f ? narrow<kType>(1.0f / x) : 0.0f;
 }
 
+template <Arithmetic kType>
+Floats narrowed(Floats v) {
+  if constexpr (kType == Arithmetic::f32) return v;
+  const Ints bits = as_ints(v);
+  return as_floats((bits + 0x7fff + ((bits >> 16) & 1)) & static_cast<int32_t>(0xffff0000u));
+}
+
 // The squared error of one candidate: every element in the type of the weights, the sum in double.
+// Lanes behind the last weight hold 0, which has no error.
 template <Arithmetic kType>
 double search_loss(const float* weights, const float* importance, int64_t n, float inverse,
                    float scale, float low, float high) {
-  double lanes[kLanes] = {};
-  const auto term = [&](float w, float q) {
-    const float code = nearest(at_most(at_least(narrow<kType>(inverse * w), low), high));
-    const float off = narrow<kType>(narrow<kType>(scale * code) - w);
-    return off * off * q;
+  const Floats least = Floats{} + low, most = Floats{} + high;
+  DoubleSum sum;
+  const auto error = [&](Floats w) {
+    const Floats code = nearest(at_most(at_least(narrowed<kType>(inverse * w), least), most));
+    const Floats off = narrowed<kType>(narrowed<kType>(scale * code) - w);
+    return off * off;
   };
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) {
-      lanes[l] += term(weights[i + l], importance == nullptr ? 1.0f : importance[i + l]);
-    }
+    const Floats square = error(load(weights + i));
+    sum.add(importance == nullptr ? square : square * load(importance + i));
   }
-  for (int64_t l = 0; i < n; ++i, ++l) {
-    lanes[l] += term(weights[i], importance == nullptr ? 1.0f : importance[i]);
+  if (i < n) {
+    const Floats square = error(load_some(weights + i, n - i));
+    sum.add(importance == nullptr ? square : square * load_some(importance + i, n - i));
   }
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
+  return sum.value();
 }
 
 }  // namespace

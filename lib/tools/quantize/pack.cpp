@@ -1,13 +1,14 @@
 #include "tools/quantize/pack.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
 #include "base/checked.h"
-#include "kernels/api/numbers.h"
 #include "quant/unpack.h"
 #include "tensor/convert.h"
+#include "tools/quantize/encode.h"
 #include "tools/quantize/words.h"
 #include "tools/quantize/zeros.h"
 
@@ -171,6 +172,36 @@ float step_of(const PackSpec& spec, const Scheme& scheme, const CodedRows& rows,
   return scheme.global_scale_divides ? scale / rows.global : scale * rows.global;
 }
 
+// Bits of the number of an E2M1 code.
+uint32_t e2m1_number(uint32_t code) {
+  const uint32_t size = code & 7u;
+  const uint32_t bits = coding::choose(size < 2, size * coding::bits_of(0.5f), (size + 252u) << 22);
+  return bits | (code & 8u) << 28;
+}
+
+constexpr std::array<float, 256> kE4m3 = [] {
+  std::array<float, 256> table{};
+  for (size_t i = 0; i < table.size(); ++i) table[i] = e4m3_to_f32(static_cast<uint8_t>(i));
+  return table;
+}();
+
+// Numbers of n codes with one scale.
+void numbers(CodeType type, const uint8_t* codes, int64_t n, float step, float zero, float* to) {
+  switch (type) {
+    case CodeType::integer:
+      for (int64_t i = 0; i < n; ++i) to[i] = (static_cast<float>(codes[i]) - zero) * step;
+      return;
+    case CodeType::e2m1:
+      for (int64_t i = 0; i < n; ++i) to[i] = coding::float_of(e2m1_number(codes[i])) * step;
+      return;
+    case CodeType::e4m3:
+      for (int64_t i = 0; i < n; ++i) to[i] = kE4m3[codes[i]] * step;
+      return;
+    case CodeType::plain:
+      return;
+  }
+}
+
 }  // namespace
 
 CodedRows CodedWhole::rows(int64_t n_rows) const {
@@ -197,21 +228,29 @@ Status pack_rows(const PackSpec& spec, std::span<const PlannedPart> parts, const
 
 void dequantize_coded(const PackSpec& spec, const CodedRows& rows, float* to) {
   const Scheme& scheme = scheme_of(*spec.dialect);
-  const int64_t n_patches = spec.n_patches(), patch = spec.patch_cols();
+  const int64_t n_cols = spec.n_cols, n_patches = spec.n_patches(), patch = spec.patch_cols();
+  const int64_t patch_rows = spec.patch_rows();
   const auto middle = static_cast<float>(1 << (spec.bits - 1));
+  struct Step {
+    float scale, zero;
+  };
+  std::vector<Step> steps(static_cast<size_t>(n_patches), Step{1, middle});
   for (int64_t r = 0; r < rows.n_rows; ++r) {
-    const int64_t first = r / spec.patch_rows() * n_patches;
-    for (int64_t c = 0; c < spec.n_cols; ++c) {
-      const int64_t p = rows.group_map == nullptr ? c / patch : rows.group_map[c];
-      const float step = step_of(spec, scheme, rows, first + p);
-      const uint8_t code = rows.codes[r * spec.n_cols + c];
-      float number = code;
-      if (scheme.codes == CodeType::e4m3) number = e4m3_to_f32(code);
-      if (scheme.codes == CodeType::e2m1) number = kernels::e2m1_to_f32(code);
-      if (scheme.codes == CodeType::integer) {
-        number -= rows.zeros == nullptr ? middle : rows.zeros[r * n_patches + p];
-      }
-      to[r * spec.n_cols + c] = number * step;
+    for (int64_t p = 0; p < n_patches; ++p) {
+      Step& step = steps[static_cast<size_t>(p)];
+      step.scale = step_of(spec, scheme, rows, r / patch_rows * n_patches + p);
+      if (rows.zeros != nullptr) step.zero = rows.zeros[r * n_patches + p];
+    }
+    const uint8_t* const codes = rows.codes + r * n_cols;
+    float* const out = to + r * n_cols;
+    for (int64_t c = 0; c < n_cols && rows.group_map != nullptr; ++c) {
+      const Step& step = steps[static_cast<size_t>(rows.group_map[c])];
+      numbers(scheme.codes, codes + c, 1, step.scale, step.zero, out + c);
+    }
+    for (int64_t c = 0; c < n_cols && rows.group_map == nullptr; c += patch) {
+      const Step& step = steps[static_cast<size_t>(c / patch)];
+      const int64_t n = std::min(patch, n_cols - c);
+      numbers(scheme.codes, codes + c, n, step.scale, step.zero, out + c);
     }
   }
 }

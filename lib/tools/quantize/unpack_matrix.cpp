@@ -136,8 +136,8 @@ class Unpacker {
     if (coding::has_largest_field(word, spec_.bits) && v1_zeros_ == V1Zeros::refuse) {
       return error(
           Code::unsupported, "a zero of group ", patch, ", rows from ", row,
-          ", is stored as the largest code, which tools read in two ways: say whether they "
-          "were written by words (GPTQModel, AutoRound) or by fields");
+          ", is stored as the largest code, which tools read in two ways: say with v1_zeros "
+          "whether they were written by words (GPTQModel, AutoRound) or by fields");
     }
     word = v1_zeros_ == V1Zeros::fields ? coding::add_one_to_each(word, spec_.bits)
                                         : word + coding::ones(spec_.bits);

@@ -100,7 +100,6 @@ TEST_CASE("gptq: GPTQModel's codes within 1 %, scales and output error, ordered 
     // The negative largest weight of a group lies on a tie, w / scale = -7.5, but for rounding: which
     // way it goes decides about the rest of the row.
     CHECK(share(n, made.codes.size()) <= 0.01);
-    printf("%s %ld\n", name.c_str(), n);
     const auto scales = file.floats(name + "/scale_f32");
     for (size_t i = 0; i < scales.size(); ++i) {
       // a code that differs changes the weights behind it, and so later scales
