@@ -17,7 +17,8 @@ extern "C" {
 typedef struct mm2_allocator {
   uint32_t struct_size, reserved;
   void* user_data;
-  /* `alignment` is a power of two, size is not 0; NULL means out of memory. */
+  /* `alignment` is a power of two, size is not 0; NULL means out of memory. Memory at another
+   * alignment is given back at once, and the call that needed it is INVALID_ARGUMENT. */
   void* (*allocate)(void* user_data, size_t size, size_t alignment);
   /* The size and alignment that allocate was asked for. */
   void (*release)(void* user_data, void* pointer, size_t size, size_t alignment);

@@ -1,4 +1,6 @@
 // The experimental surface: the operations around a KV cache, over one that lives for the call.
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "base/checked.h"
@@ -14,7 +16,7 @@ namespace {
 /// Keys and values of one sequence in one big block, as a backend keeps them.
 struct Cache {
   Buffer memory;
-  std::vector<float> scales;
+  std::vector<float> scales;  // [2, n_kv_heads]: of K, then of V
   int32_t block = 0;
   kernels::KvCache kv{};
   kernels::StepRow row{};
@@ -28,20 +30,27 @@ void store(const Cache& cache, const kernels::ModelShape& s, bool reference, int
   }
   const auto slot = kernels::ref::kv_slot(cache.kv, s, cache.row, 0, position);
   for (int64_t i = 0; i < int64_t{s.n_kv_heads} * s.head_dim; ++i) {
-    kernels::ref::store(slot.k, cache.kv.number, i, k[i]);
-    kernels::ref::store(slot.k, cache.kv.number, slot.v_offset + i, v[i]);
+    const int64_t head = i / s.head_dim;
+    const float k_scale = kernels::ref::kv_scale(cache.kv, s, cache.kv.k_scales, 0, head);
+    const float v_scale = kernels::ref::kv_scale(cache.kv, s, cache.kv.v_scales, 0, head);
+    kernels::ref::store(slot.k, cache.kv.number, i, k[i] / k_scale);
+    kernels::ref::store(slot.k, cache.kv.number, slot.v_offset + i, v[i] / v_scale);
   }
 }
 
-Status make_cache(const kernels::Backend& backend, const kernels::ModelShape& s, int32_t number,
-                  int32_t n_positions, Cache* cache) {
+Status make_cache(const kernels::Backend& backend, const kernels::ModelShape& s,
+                  const mm2x_heads& heads, int32_t number, int32_t n_positions, Cache* cache) {
   const int32_t block_size = round_up(n_positions, kernels::kAttentionBlock);
   const int64_t bytes = backend.kv_block_bytes(&s, block_size, number);
   MM2_ASSIGN_OR_RETURN(cache->memory,
                        Buffer::make(default_allocator(), static_cast<size_t>(bytes)));
-  cache->scales.assign(static_cast<size_t>(s.n_kv_heads), 1.0f);
+  cache->scales.assign(2 * static_cast<size_t>(s.n_kv_heads), 1.0f);
+  float* const scales = cache->scales.data();
+  if (heads.k_scales != nullptr) std::copy_n(heads.k_scales, s.n_kv_heads, scales);
+  if (heads.v_scales != nullptr) std::copy_n(heads.v_scales, s.n_kv_heads, scales + s.n_kv_heads);
   cache->kv = {cache->memory.data(), 0, bytes, block_size, number};
-  cache->kv.k_scales = cache->kv.v_scales = cache->scales.data();
+  cache->kv.k_scales = scales;
+  cache->kv.v_scales = scales + s.n_kv_heads;
   cache->row = {0, 1, 0, 0, &cache->block};
   return {};
 }
@@ -54,16 +63,30 @@ void fill_cache(const kernels::Backend& backend, const kernels::ModelShape& s, i
   }
 }
 
-Status check_heads(int32_t n_heads, int32_t n_kv_heads, int32_t head_dim, int32_t number) {
-  MM2_RETURN_IF_ERROR(need_range("n_kv_heads", n_kv_heads, 1, 1 << 12));
-  MM2_RETURN_IF_ERROR(need_range("n_heads", n_heads, 1, 1 << 12));
-  MM2_RETURN_IF_ERROR(need_range("head_dim", head_dim, 1, 1 << 12));
-  if (n_heads % n_kv_heads != 0)
-    return error(Code::invalid_argument, "n_heads is ", n_heads, ", no multiple of n_kv_heads, ",
-                 n_kv_heads);
-  if (number == MM2X_F32 || number == MM2X_BF16 || number == MM2X_E4M3) return {};
-  return error(Code::invalid_argument, "number is ", number,
-               ", allowed are MM2X_F32, MM2X_BF16 and MM2X_E4M3");
+Status check_scales(const float* scales, int32_t n_kv_heads, int32_t number, const char* name) {
+  if (scales == nullptr) return {};
+  if (number != MM2X_E4M3)
+    return error(Code::invalid_argument, name, ": only a cache of MM2X_E4M3 has scales");
+  for (int32_t head = 0; head < n_kv_heads; ++head) {
+    if (std::isfinite(scales[head]) && scales[head] > 0) continue;
+    return error(Code::invalid_argument, name, "[", head, "] is ", scales[head],
+                 ", a finite number above 0 is needed");
+  }
+  return {};
+}
+
+Status check_heads(const mm2x_heads& h, int32_t number) {
+  MM2_RETURN_IF_ERROR(need_range("n_kv_heads", h.n_kv_heads, 1, 1 << 12));
+  MM2_RETURN_IF_ERROR(need_range("n_heads", h.n_heads, 1, 1 << 12));
+  MM2_RETURN_IF_ERROR(need_range("head_dim", h.head_dim, 1, 1 << 12));
+  if (h.n_heads % h.n_kv_heads != 0)
+    return error(Code::invalid_argument, "n_heads is ", h.n_heads, ", no multiple of n_kv_heads, ",
+                 h.n_kv_heads);
+  if (number != MM2X_F32 && number != MM2X_BF16 && number != MM2X_E4M3)
+    return error(Code::invalid_argument, "number is ", number,
+                 ", allowed are MM2X_F32, MM2X_BF16 and MM2X_E4M3");
+  MM2_RETURN_IF_ERROR(check_scales(h.k_scales, h.n_kv_heads, number, "heads.k_scales"));
+  return check_scales(h.v_scales, h.n_kv_heads, number, "heads.v_scales");
 }
 
 void set_heads(const mm2x_heads& heads, kernels::ModelShape* shape) {
@@ -108,7 +131,7 @@ mm2_status mm2x_attention(mm2x_kernels* kernels, const float* q, const float* k,
     MM2_RETURN_IF_ERROR(need(kernels, "kernels"));
     MM2_RETURN_IF_ERROR(need(heads, "heads"));
     MM2_ASSIGN_OR_RETURN(const mm2x_heads given, read_struct(heads, "heads"));
-    MM2_RETURN_IF_ERROR(check_heads(given.n_heads, given.n_kv_heads, given.head_dim, number));
+    MM2_RETURN_IF_ERROR(check_heads(given, number));
     const int64_t q_width = int64_t{given.n_heads} * given.head_dim;
     const int64_t kv_width = int64_t{given.n_kv_heads} * given.head_dim;
     MM2_ASSIGN_OR_RETURN(int32_t entering, read_activations(activations));
@@ -122,7 +145,7 @@ mm2_status mm2x_attention(mm2x_kernels* kernels, const float* q, const float* k,
     kernels::ModelShape shape = shape_of_width(1);
     set_heads(given, &shape);
     Cache cache;
-    MM2_RETURN_IF_ERROR(make_cache(*kernels->backend, shape, number, n_positions, &cache));
+    MM2_RETURN_IF_ERROR(make_cache(*kernels->backend, shape, given, number, n_positions, &cache));
     fill_cache(*kernels->backend, shape, n_positions, k, v, &cache);
     MM2_ASSIGN_OR_RETURN(void* scratch, scratch_for(kernels, shape, n_tokens));
     cache.row = {0, n_tokens, n_positions - n_tokens, 0, &cache.block};
@@ -143,7 +166,7 @@ mm2_status mm2x_qkv(mm2x_kernels* kernels, const float* x, const mm2x_matrix* q,
     MM2_RETURN_IF_ERROR(need(kernels, "kernels"));
     MM2_RETURN_IF_ERROR(need(heads, "heads"));
     MM2_ASSIGN_OR_RETURN(const mm2x_heads given, read_struct(heads, "heads"));
-    MM2_RETURN_IF_ERROR(check_heads(given.n_heads, given.n_kv_heads, given.head_dim, MM2X_F32));
+    MM2_RETURN_IF_ERROR(check_heads(given, MM2X_F32));
     MM2_RETURN_IF_ERROR(check_qkv_matrices(*kernels, given, q, k, v));
     MM2_ASSIGN_OR_RETURN(const int32_t entering, read_activations(activations));
     MM2_RETURN_IF_ERROR(need(q_norm, "q_norm"));
@@ -156,7 +179,7 @@ mm2_status mm2x_qkv(mm2x_kernels* kernels, const float* x, const mm2x_matrix* q,
     kernels::ModelShape shape = shape_of_width(q->matrix.n_in);
     set_heads(given, &shape);
     Cache cache;
-    MM2_RETURN_IF_ERROR(make_cache(*kernels->backend, shape, MM2X_F32, n_tokens, &cache));
+    MM2_RETURN_IF_ERROR(make_cache(*kernels->backend, shape, given, MM2X_F32, n_tokens, &cache));
     MM2_ASSIGN_OR_RETURN(void* scratch, scratch_for(kernels, shape, n_tokens));
     cache.row = {0, n_tokens, 0, 0, &cache.block};
     const kernels::Executor team = executor_of(*kernels);

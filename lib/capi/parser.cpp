@@ -1,7 +1,6 @@
 #include "mm2/parser.h"
 
 #include <memory>
-#include <span>
 #include <utility>
 
 #include "capi/guard.h"
@@ -67,8 +66,8 @@ mm2_status mm2_parser_push_ids(mm2_parser* parser, const mm2_tokenizer* tokenize
   return guarded(err, [&]() -> Status {
     MM2_RETURN_IF_ERROR(need(parser, "parser"));
     MM2_RETURN_IF_ERROR(need(tokenizer, "tokenizer"));
-    if (n_ids != 0) MM2_RETURN_IF_ERROR(need(ids, "ids"));
-    return parser->parser->push_ids(tokenizer->tokenizer, std::span(ids, n_ids));
+    MM2_ASSIGN_OR_RETURN(const auto given, need_array(ids, n_ids, "ids"));
+    return parser->parser->push_ids(tokenizer->tokenizer, given);
   });
 }
 

@@ -1,5 +1,6 @@
 #include "tensor/buffer.h"
 
+#include <cstdint>
 #include <utility>
 
 namespace mm2 {
@@ -11,6 +12,13 @@ Result<Buffer> Buffer::make(const std::shared_ptr<Allocator>& allocator, size_t 
   buffer.data_ = static_cast<std::byte*>(allocator->allocate(size, alignment));
   if (buffer.data_ == nullptr) {
     return error(Code::out_of_memory, "no memory for ", size, " bytes");
+  }
+  // Kernels store whole vectors: memory that lies elsewhere would end the process in one of them.
+  if (const auto beyond = reinterpret_cast<uintptr_t>(buffer.data_) % alignment; beyond != 0) {
+    allocator->release(std::exchange(buffer.data_, nullptr), size, alignment);
+    return error(Code::invalid_argument, "the allocator was asked for ", size,
+                 " bytes at a multiple of ", alignment, " and gave an address ", beyond,
+                 " bytes beyond one");
   }
   buffer.allocator_ = allocator;
   buffer.size_ = size;

@@ -15,8 +15,8 @@ class Buffer {
   static constexpr size_t kAlignment = 64;
 
   Buffer() = default;
-  /// `size` bytes, or Code::out_of_memory naming the size. `alignment`: a power of two. No memory
-  /// is taken for size 0.
+  /// `size` bytes, or Code::out_of_memory naming the size; Code::invalid_argument when the allocator
+  /// does not keep to `alignment`, a power of two. No memory is taken for size 0.
   static Result<Buffer> make(const std::shared_ptr<Allocator>& allocator, size_t size,
                              size_t alignment = kAlignment);
   ~Buffer() { reset(); }

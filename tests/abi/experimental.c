@@ -239,6 +239,28 @@ static void check_attention(void) {
   /* The first query sees the first position alone. */
   CLAIM(ATTEND(kX[0], kX[0], 2, 2, MM2X_F32, y[0]) == MM2_OK);
   CLAIM(y[0][0] == 1 && y[0][3] == 4);
+  {
+    /* 1 and 4 are codes of E4M3; 1 / 3 and 4 / 3 are not, and what is beyond 448 scales is cut. */
+    const float three[2] = {3, 3}, wrong[3] = {1, 0, NAN}, tiny[2] = {0.001953125f, 0.001953125f};
+    CLAIM(ATTEND(kX[0], kX[0], 2, 2, MM2X_E4M3, y[0]) == MM2_OK);
+    CLAIM(y[0][0] == 1 && y[0][3] == 4);
+    heads.v_scales = three;
+    REFUSED(ATTEND(kX[0], kX[0], 2, 2, MM2X_F32, y[0]));
+    REFUSED(ATTEND(kX[0], kX[0], 2, 2, MM2X_BF16, y[0]));
+    CLAIM(ATTEND(kX[0], kX[0], 2, 2, MM2X_E4M3, y[0]) == MM2_OK);
+    CLAIM(y[0][0] == 3 * 0.34375f && y[0][3] == 3 * 1.375f);
+    heads.v_scales = tiny;
+    CLAIM(ATTEND(kX[0], kX[0], 2, 2, MM2X_E4M3, y[0]) == MM2_OK);
+    CLAIM(y[0][0] == 0.875f && y[0][3] == 0.875f);
+    heads.v_scales = wrong;
+    REFUSED(ATTEND(kX[0], kX[0], 2, 2, MM2X_E4M3, y[0]));
+    heads.v_scales = wrong + 1;
+    REFUSED(ATTEND(kX[0], kX[0], 2, 2, MM2X_E4M3, y[0]));
+    heads.v_scales = NULL;
+    heads.k_scales = wrong + 1;
+    REFUSED(ATTEND(kX[0], kX[0], 2, 2, MM2X_E4M3, y[0]));
+    heads.k_scales = NULL;
+  }
 
 #define QKV(m, norm, rope, to)                                                             \
   mm2x_qkv(kernels, kX[0], m, w, w, norm, kOnes, rope, &heads, 2, MM2_ACTIVATIONS_F32, to, \

@@ -30,6 +30,17 @@ def from_bf16(bits):
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
+def e4m3(x):
+    """The nearest number of E4M3, ties to the even code, the largest for what is beyond it."""
+    code = np.arange(127)
+    exponent, fraction = code >> 3, code & 7
+    values = np.where(exponent == 0, fraction * 2.0**-9, (1 + fraction / 8) * 2.0 ** (exponent - 7.0))
+    above = np.clip(np.searchsorted(values, np.abs(x)), 1, 126)
+    low, high = np.abs(x) - values[above - 1], values[above] - np.abs(x)
+    down = (low < high) | ((low == high) & (above % 2 == 1))
+    return np.copysign(np.where(down, values[above - 1], values[above]), x)
+
+
 class Operations(unittest.TestCase):
     def on_every_isa(self, run):
         """The result, the same bits from every instruction set with one thread and with two."""
@@ -136,6 +147,33 @@ class Operations(unittest.TestCase):
                 score = k[:end, head // 3].astype(np.float64) @ q[t, head] / 4
                 share = np.exp(score - score.max())
                 np.testing.assert_allclose(y[t, head], share / share.sum() @ v[:end, head // 3], atol=1e-5)
+
+    def test_attention_reads_a_cache_of_scaled_fp8(self):
+        n_positions = 70
+        q, k, v = normal(2, 4, 32), normal(n_positions, 2, 32), normal(n_positions, 2, 32) * 40
+        k_scales, v_scales = np.array([0.5, 0.3], np.float32), np.array([0.07, 3.0], np.float32)
+        options = {"kv_dtype": "fp8", "activations": "f32", "k_scales": k_scales, "v_scales": v_scales}
+        y = self.on_every_isa(lambda one: one.attention(q, k, v, **options))
+        stored_k = e4m3((k / k_scales[:, None]).astype(np.float32)) * k_scales[:, None].astype(np.float64)
+        stored_v = e4m3((v / v_scales[:, None]).astype(np.float32)) * v_scales[:, None].astype(np.float64)
+        self.assertLess(np.abs(stored_v[:, 0]).max(), 448 * 0.0701, "some are beyond the largest number")
+        for t in range(2):
+            end = n_positions - 1 + t
+            for head in range(4):
+                score = stored_k[:end, head // 2] @ q[t, head].astype(np.float64) / np.sqrt(32)
+                share = np.exp(score - score.max())
+                np.testing.assert_allclose(y[t, head], share / share.sum() @ stored_v[:end, head // 2], rtol=1e-4, atol=1e-3)
+        reference = kernels.Kernels("reference", 1).attention(q, k, v, **options)
+        np.testing.assert_allclose(y, reference, rtol=1e-4, atol=1e-3)
+        for kind, wrong in (
+            (ValueError, {**options, "kv_dtype": "bf16"}),
+            (ValueError, {**options, "k_scales": np.ones(3, np.float32)}),
+            (ValueError, {**options, "v_scales": np.array([1, -1], np.float32)}),
+            (ValueError, {**options, "v_scales": np.array([1, np.nan], np.float32)}),
+            (TypeError, {**options, "v_scales": np.ones(2)}),
+        ):
+            with self.assertRaises(kind, msg=wrong):
+                kernels.attention(q, k, v, **wrong)
 
     def test_qkv_projects_normalises_and_rotates(self):
         x, q, k, v = normal(3, 48), normal(64, 48), normal(32, 48), normal(32, 48)

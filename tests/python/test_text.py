@@ -101,6 +101,22 @@ class Parsers(unittest.TestCase):
         events = self.events([raw[i:i + 1] for i in range(len(raw))])
         self.assertEqual("".join(e.text for e in events if e.type == "text"), "na\u00efve")
 
+    def test_ids_give_the_same_answer_as_their_text(self):
+        tokenizer = tiny().tokenizer
+        text = self.TEXT.replace("Hello", "na\u00efve \u4e16\u754c \U0001f98a")
+        ids = tokenizer.encode(text, special=True)
+        whole = self.joined(self.events([text]))
+        for pieces in ([ids], [[i] for i in ids], ids, [np.array(ids[:7], np.int32), tuple(ids[7:]), []]):
+            parser = mm2.OutputParser(starts_in_think=True, tools=TOOLS)
+            events = [e for piece in pieces for e in parser.push_ids(tokenizer, piece)] + parser.finish()
+            self.assertEqual(self.joined(events), whole)
+        parser = mm2.OutputParser()
+        for wrong in ([1 << 20], [-1], 1 << 40, ["a"], "text", 1.5):
+            with self.assertRaises((ValueError, TypeError), msg=wrong):
+                parser.push_ids(tokenizer, wrong)
+        with self.assertRaises(TypeError):
+            parser.push_ids(None, ids)
+
     def test_a_call_that_breaks_off_is_dropped(self):
         events = self.events([self.TEXT[:-40]])
         self.assertTrue(events[-1].incomplete)

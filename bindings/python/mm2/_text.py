@@ -115,6 +115,10 @@ class OutputParser:
     def push(self, text: str | bytes) -> list[Event]:
         return [self._event(*raw) for raw in self._parser.push(text)]
 
+    def push_ids(self, tokenizer: _core.Tokenizer, ids: int | Sequence[int]) -> list[Event]:
+        """The same from token ids: one of them, or several. A character that is not complete waits for the next ids."""
+        return [self._event(*raw) for raw in self._parser.push_ids(tokenizer, ids)]
+
     def finish(self, reason: str = "stop", usage: Usage = Usage(0, 0)) -> list[Event]:
         """The rest; the last event is Finish with this reason, or with "tool_calls" where a call is complete."""
         return [self._event(*raw, reason, usage) for raw in self._parser.finish()]

@@ -108,15 +108,18 @@ class Kernels(_kernels.Kernels):
         v: Array,
         *,
         kv_dtype: str = "bf16",
+        k_scales: Array | None = None,
+        v_scales: Array | None = None,
         activations: str = "auto",
         out: Array | None = None,
     ) -> Array:
         """Causal attention of queries [n_tokens, n_heads, head_dim] at the last positions of k and v [n_positions, n_kv_heads, head_dim].
 
-        kv_dtype: "f32", "bf16" or "fp8", to which keys and values are rounded first, as in a KV cache.
+        kv_dtype: "f32", "bf16" or "fp8", to which keys and values are rounded first, as in a KV cache. "fp8" is E4M3 of x / scale; scales
+        are [n_kv_heads], 1 where none are given.
         """
         number, entering = choice("kv_dtype", kv_dtype, _KV_NUMBERS), choice("activations", activations, _ACTIVATIONS)
-        return self._fill(q, out, q.shape, lambda y: self._attention(q, k, v, number, entering, y))
+        return self._fill(q, out, q.shape, lambda y: self._attention(q, k, v, number, k_scales, v_scales, entering, y))
 
     def router(self, x: Array, gate: Matrix, bias: Array, top_k: int) -> tuple[Array, Array]:
         """Expert ids (int32, ascending) and weights, [n_tokens, top_k]: by sigmoid + bias, weighed by sigmoid alone."""

@@ -132,13 +132,23 @@ mm2x_heads heads_of(const Tensor& q, const Tensor& k) {
 }
 
 void attention(Kernels& kernels, const py::object& q, const py::object& k, const py::object& v,
-               int32_t number, int32_t activations, const py::object& y) {
+               int32_t number, const py::object& k_scales, const py::object& v_scales,
+               int32_t activations, const py::object& y) {
   const Tensor queries(q, "q"), keys(k, "k"), values(v, "v"), to(y, "out");
   queries.need_shape({-1, -1, -1});
   keys.need_shape({-1, -1, queries.size(2)});
   values.need_shape({keys.size(0), keys.size(1), queries.size(2)});
   to.need_shape({queries.size(0), queries.size(1), queries.size(2)});
-  const mm2x_heads heads = heads_of(queries, keys);
+  mm2x_heads heads = heads_of(queries, keys);
+  std::optional<Tensor> of_keys, of_values;
+  if (!k_scales.is_none()) {
+    heads.k_scales = of_keys.emplace(k_scales, "k_scales").floats();
+    of_keys->need_shape({keys.size(1)});
+  }
+  if (!v_scales.is_none()) {
+    heads.v_scales = of_values.emplace(v_scales, "v_scales").floats();
+    of_values->need_shape({keys.size(1)});
+  }
   kernels.run(mm2x_attention, queries.floats(), keys.floats(), values.floats(), &heads,
               queries.size(0), keys.size(0), number, activations, to.mutable_floats());
 }

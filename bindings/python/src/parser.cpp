@@ -41,6 +41,13 @@ void bind_parser(py::module_& m) {
             return drain(parser);
           },
           "text"_a)
+      .def(
+          "push_ids",
+          [](mm2::Parser& parser, const mm2::Tokenizer& tokenizer, const py::object& ids) {
+            parser.push(tokenizer, ids_of(ids));
+            return drain(parser);
+          },
+          "tokenizer"_a, "ids"_a)
       .def("finish",
            [](mm2::Parser& parser) {
              parser.finish();

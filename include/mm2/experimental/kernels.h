@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define MM2X_VERSION 1
+#define MM2X_VERSION 2
 
 /* ---- a backend with threads and working memory ------------------------------------------------- */
 
@@ -41,11 +41,10 @@ MM2_API void mm2x_kernels_destroy(mm2x_kernels* kernels);
 typedef struct mm2x_matrix mm2x_matrix;
 
 /* What a code stands for. */
-#define MM2X_PLAIN 0 /* a number, as `number` says */
-#define MM2X_INTEGER \
-  1                /* (code - zero) * scale; codes of `bits` bits, zero 2^(bits - 1) by default */
-#define MM2X_FP8 2 /* E4M3(code) * scale; no code of NaN */
-#define MM2X_FP4 3 /* E2M1(code) * scale */
+#define MM2X_PLAIN 0   /* a number, as `number` says */
+#define MM2X_INTEGER 1 /* (code - zero) * scale; codes of `bits` bits, zero 2^(bits - 1) if NULL */
+#define MM2X_FP8 2     /* E4M3(code) * scale; no code of NaN */
+#define MM2X_FP4 3     /* E2M1(code) * scale */
 
 /* How numbers are stored: those of a plain matrix, or the scales of another. */
 #define MM2X_F32 0
@@ -135,6 +134,9 @@ typedef struct mm2x_heads {
   int32_t head_dim;
   int32_t rotary_dim; /* of qkv: even, at most head_dim */
   float eps;          /* of qkv's norms */
+  /* Of attention over a cache of MM2X_E4M3: what a stored number of each head is multiplied by,
+   * [n_kv_heads], above 0; NULL: 1. */
+  const float *k_scales, *v_scales;
 } mm2x_heads;
 
 /* As mm2_error_init. */
@@ -155,8 +157,8 @@ MM2_API mm2_status mm2x_qkv(mm2x_kernels* kernels, const float* x, const mm2x_ma
                             mm2_error* err);
 
 /* y = softmax(q k^T / sqrt(head_dim)) v, each query over the positions up to its own. Keys and values
- * are rounded to `number` first, as a KV cache of that kind holds them (MM2X_F32, _BF16, or _E4M3 with
- * scale 1).
+ * are rounded to `number` first, as a KV cache of that kind holds them: MM2X_F32, _BF16, or _E4M3 of
+ * x / scale, saturating at 448.
  *   q, y   [n_tokens, n_heads, head_dim], at the last n_tokens of the positions
  *   k, v   [n_positions, n_kv_heads, head_dim]; query head j reads head j / (n_heads / n_kv_heads) */
 MM2_API mm2_status mm2x_attention(mm2x_kernels* kernels, const float* q, const float* k,

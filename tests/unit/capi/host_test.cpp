@@ -107,6 +107,57 @@ TEST_CASE("capi host: weights and KV come from the host's memory and all of it g
 }
 
 TEST_CASE(
+    "capi host: an allocator that ignores the alignment is told so, at whichever allocation") {
+  struct Askew : Memory {
+    static void* allocate(void* self, size_t size, size_t alignment) {
+      auto& memory = *static_cast<Askew*>(self);
+      // Only the last one is askew, so that what came before has to go back.
+      const int64_t shift = memory.left-- == 0 ? 16 : 0;
+      memory.held += static_cast<int64_t>(size);
+      ++memory.n_allocations;
+      const size_t room = (size + alignment - 1) / alignment * alignment + alignment;
+      return static_cast<char*>(std::aligned_alloc(alignment, room)) + shift;
+    }
+    static void release(void* self, void* pointer, size_t size, size_t) {
+      static_cast<Askew*>(self)->held -= static_cast<int64_t>(size);
+      std::free(reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(pointer) / 64 * 64));
+    }
+    mm2_allocator allocator() { return {sizeof(mm2_allocator), 0, this, allocate, release}; }
+  };
+  const auto try_with = [](Askew& memory, mm2_error* err) {
+    const mm2_allocator allocator = memory.allocator();
+    mm2_host host = empty_host();
+    host.allocator = &allocator;
+    mm2_model* model = nullptr;
+    mm2_engine* engine = nullptr;
+    mm2_model_options options;
+    mm2_model_options_init(&options, sizeof options);
+    options.host = &host;
+    mm2_status status = mm2_model_load(models::kSmall.c_str(), &options, &model, err);
+    if (status == MM2_OK) {
+      const mm2_engine_options engine_options = models::small_options(&host);
+      status = mm2_engine_create(model, &engine_options, &engine, err);
+    }
+    mm2_engine_destroy(engine);
+    mm2_model_destroy(model);
+    return status;
+  };
+  mm2_error err;
+  mm2_error_init(&err, sizeof err);
+  Askew counted;
+  REQUIRE(try_with(counted, &err) == MM2_OK);
+  REQUIRE(counted.n_allocations > 1);
+  for (int64_t n = 0; n < counted.n_allocations; ++n) {
+    Askew memory;
+    memory.left = n;
+    CHECK(try_with(memory, &err) == MM2_E_INVALID_ARGUMENT);
+    CHECK(std::string(err.message).find("and gave an address 16 bytes beyond one") !=
+          std::string::npos);
+    CHECK(memory.held == 0);
+  }
+}
+
+TEST_CASE(
     "capi host: when the host's memory ends, at whichever allocation, nothing is left behind") {
   Memory counted;
   mm2_allocator allocator = counted.allocator();

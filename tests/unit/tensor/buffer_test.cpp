@@ -59,3 +59,29 @@ TEST_CASE("buffer: no memory is an error that names the size, and size 0 needs n
   REQUIRE(empty.ok());
   CHECK(empty->data() == nullptr);
 }
+
+TEST_CASE("buffer: memory that is not where it was asked for is refused and given back") {
+  class Askew final : public Allocator {
+   public:
+    void* allocate(size_t size, size_t alignment) noexcept override {
+      ++held;
+      return static_cast<char*>(inner->allocate(size + 16, alignment)) + 16;
+    }
+    void release(void* pointer, size_t size, size_t alignment) noexcept override {
+      --held;
+      inner->release(static_cast<char*>(pointer) - 16, size + 16, alignment);
+    }
+    int held = 0;
+    std::shared_ptr<Allocator> inner = default_allocator();
+  };
+  const auto memory = std::make_shared<Askew>();
+  const Result<Buffer> buffer = Buffer::make(memory, 100);
+  REQUIRE_FALSE(buffer.ok());
+  CHECK(buffer.status().code() == Code::invalid_argument);
+  CHECK(buffer.status().message() ==
+        "the allocator was asked for 100 bytes at a multiple of 64 and gave an address 16 bytes "
+        "beyond one");
+  CHECK(memory->held == 0);
+  CHECK(Buffer::make(memory, 100, 16).ok());
+  CHECK(memory->held == 0);
+}
