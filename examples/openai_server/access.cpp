@@ -1,6 +1,8 @@
 // The part of the routes that decides who may call, and what a status means in words.
 #include "access.h"
 
+#include <cstring>
+
 #include "routes.h"
 
 namespace server {
@@ -9,12 +11,17 @@ namespace {
 const char* const kPosts[] = {"/v1/chat/completions",      "/v1/completions", "/v1/messages",
                               "/v1/messages/count_tokens", "/tokenize",       "/detokenize"};
 const char* const kGets[] = {"/", "/v1/models", "/health", "/metrics", "/stats", "/version"};
+const char* const kModel = "/v1/models/";  // and a name
 // These say nothing that is worth a key.
 const char* const kOpen[] = {"/", "/health", "/version", "/favicon.ico"};
 
 template <size_t n>
 bool is_one_of(const char* const (&paths)[n], const std::string& path) {
   return std::find(std::begin(paths), std::end(paths), path) != std::end(paths);
+}
+
+bool is_model(const std::string& path) {
+  return path.rfind(kModel, 0) == 0 && path.size() > std::strlen(kModel);
 }
 
 bool is_loopback(const std::string& host) {
@@ -51,6 +58,15 @@ Routes::Handled Routes::before_routing(const httplib::Request& request,
   if (!is_one_of(kOpen, request.path) && !tenant_of(request)) {
     response.set_header("WWW-Authenticate", "Bearer");
     return refuse("an API key is needed: Authorization: Bearer KEY, or x-api-key: KEY", 401);
+  }
+  // Here and not as a route: httplib would take the path apart with std::regex, which recurses for each
+  // character of a name.
+  if (is_model(request.path) && (request.method == "GET" || request.method == "HEAD")) {
+    guarded(request, response, [&] {
+      const std::string name = request.path.substr(std::strlen(kModel));
+      response.set_content(to_text(model(name)), "application/json");
+    });
+    return Handled::Handled;
   }
   return Handled::Unhandled;
 }
@@ -112,7 +128,8 @@ void Routes::explain_status(const httplib::Request& request, httplib::Response& 
   const std::string path = "'" + request.path.substr(0, 100) + "'";
   switch (response.status) {
     case 404:
-      if (is_one_of(kPosts, request.path) || is_one_of(kGets, request.path)) {
+      if (is_one_of(kPosts, request.path) || is_one_of(kGets, request.path) ||
+          is_model(request.path)) {
         response.status = 405;
         const bool posts = is_one_of(kPosts, request.path);
         response.set_header("Allow", posts ? "POST" : "GET");

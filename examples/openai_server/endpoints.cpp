@@ -7,14 +7,17 @@ namespace server {
 
 Json Routes::models() const {
   Json list = Json::array();
-  for (const std::string& name : service_.options().served_names) {
-    list.push_back({{"id", name},
-                    {"object", "model"},
-                    {"created", unix_time()},
-                    {"owned_by", "mm2"},
-                    {"max_model_len", service_.scheduler().max_model_len()}});
-  }
+  for (const std::string& name : service_.options().served_names) list.push_back(model(name));
   return {{"object", "list"}, {"data", list}};
+}
+
+Json Routes::model(const std::string& name) const {
+  need_model(service_, name);
+  return {{"id", name},
+          {"object", "model"},
+          {"created", started_},
+          {"owned_by", "mm2"},
+          {"max_model_len", service_.scheduler().max_model_len()}};
 }
 
 Json Routes::tokenize(const Json& json) const {
@@ -93,6 +96,7 @@ Json Routes::stats() const {
           {"cancelled", t.cancelled},
           {"failed", t.failed},
           {"preemptions", t.preemptions},
+          {"most_unwanted_steps", t.most_unwanted_steps},
           {"prompt_tokens", t.prompt_tokens},
           {"cached_tokens", t.cached_tokens},
           {"generated_tokens", t.generated_tokens},
@@ -149,6 +153,8 @@ std::string metrics_text(const Totals& t) {
   gauge("mm2_sequences_paused", "Sequences whose client does not read.", t.paused);
   gauge("mm2_kv_blocks", "Blocks of the key/value pool.", t.kv_blocks);
   gauge("mm2_kv_free_blocks", "Blocks that no sequence holds.", t.kv_free_blocks);
+  gauge("mm2_unwanted_steps_max",
+        "Most steps of one sequence after its client was known to be gone.", t.most_unwanted_steps);
   add_histogram(text, "mm2_time_to_first_token_seconds", "From the request to its first token.",
                 t.first_token);
   add_histogram(text, "mm2_time_between_tokens_seconds", "From one token to the next.",

@@ -34,6 +34,8 @@ Generation read_completion_request(const Service& service, const Json& body, con
 Generation read_messages_request(const Service& service, const Json& body, const Client& client);
 
 /// Parts that they share.
+/// Throws BadRequest 404 for a name that is not served.
+void need_model(const Service& service, const std::string& name);
 std::string read_model(const Service& service, Members& body);
 /// temperature, top_p, top_k, min_p, penalties, seed, logit_bias, ignore_eos into every job.
 void read_sampling(const Service& service, Members& body, Job& job);

@@ -1,6 +1,7 @@
 // Reading requests: what a client may write, checked member by member, refused in a sentence.
 #pragma once
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -17,7 +18,7 @@ class BadRequest : public std::runtime_error {
  public:
   explicit BadRequest(const std::string& sentence, std::string param = {}, int status = 400,
                       std::string code = {})
-      : std::runtime_error(sentence),
+      : std::runtime_error(without_nul(sentence)),
         param_(std::move(param)),
         status_(status),
         code_(std::move(code)) {}
@@ -26,6 +27,12 @@ class BadRequest : public std::runtime_error {
   const std::string& code() const { return code_; }
 
  private:
+  /// what() ends at the first NUL, which what a client wrote may hold.
+  static std::string without_nul(std::string sentence) {
+    std::replace(sentence.begin(), sentence.end(), '\0', ' ');
+    return sentence;
+  }
+
   std::string param_;
   int status_;
   std::string code_;

@@ -43,6 +43,7 @@ class Routes {
             const BadRequest& wrong) const;
 
   Json models() const;
+  Json model(const std::string& name) const;
   Json tokenize(const Json& body) const;
   Json detokenize(const Json& body) const;
   Json count_tokens(const Json& body) const;
@@ -51,6 +52,7 @@ class Routes {
 
   HttpServer& http_;
   Service& service_;
+  const int64_t started_ = unix_time();
   PeerWatcher watcher_;
   std::atomic<int32_t> n_open_{0};
   std::atomic<bool> draining_{false};

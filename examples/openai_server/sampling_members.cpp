@@ -9,15 +9,18 @@ int32_t Generation::n_choices() const {
   return n;
 }
 
+void need_model(const Service& service, const std::string& name) {
+  const auto& names = service.options().served_names;
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  throw BadRequest(
+      "the model '" + name.substr(0, 200) + "' is not served here; '" + names.front() + "' is",
+      "model", 404, "model_not_found");
+}
+
 std::string read_model(const Service& service, Members& body) {
   const auto model = body.text("model");
-  const auto& names = service.options().served_names;
-  if (!model) return names.front();
-  if (std::find(names.begin(), names.end(), *model) == names.end()) {
-    throw BadRequest(
-        "the model '" + model->substr(0, 200) + "' is not served here; '" + names.front() + "' is",
-        "model", 404, "model_not_found");
-  }
+  if (!model) return service.options().served_names.front();
+  need_model(service, *model);
   return *model;
 }
 

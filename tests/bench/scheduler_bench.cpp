@@ -1,7 +1,7 @@
 // What the server's scheduler costs: tokens per second of B answers through it, against a bare loop
 // over the same engine that steps and samples the same B sequences. The two take turns.
 //
-//   scheduler_bench MODEL [ROUNDS] [TOKENS]
+//   scheduler_bench MODEL [ROUNDS] [TOKENS] [BATCH]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -92,10 +92,11 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void run(const char* path, int rounds, int32_t n_tokens) {
+void run(const char* path, int rounds, int32_t n_tokens, int32_t only_batch) {
   const auto model = mm2::Model::load(path);
   std::printf("batch  sampling   bare tok/s  scheduler tok/s  share\n");
   for (const int32_t batch : {1, 8, 32, 64}) {
+    if (only_batch != 0 && batch != only_batch) continue;
     auto options = mm2::make<mm2_engine_options>();
     options.max_seqs = batch;
     options.max_outputs_per_step = batch;
@@ -123,7 +124,7 @@ void run(const char* path, int rounds, int32_t n_tokens) {
 int main(int argc, char** argv) {
   try {
     run(argc > 1 ? argv[1] : "examples/models/mm2-tiny", argc > 2 ? std::atoi(argv[2]) : 5,
-        argc > 3 ? std::atoi(argv[3]) : 400);
+        argc > 3 ? std::atoi(argv[3]) : 400, argc > 4 ? std::atoi(argv[4]) : 0);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "scheduler_bench: %s\n", error.what());

@@ -113,6 +113,7 @@ def types():
     yield "an unknown member", CHAT, chat(temprature=1), 400, "there is no member temprature"
     yield "a long unknown member", CHAT, chat(**{"x" * 5000: 1}), 400, "there is no member xxx"
     yield "an unknown model", CHAT, chat(model="gpt-4"), 404, "'gpt-4' is not served here"
+    yield "a model with a NUL", CHAT, chat(model="mm2-tiny\0"), 404, "is not served here; 'mm2-tiny' is"
     yield "a very long model", CHAT, chat(model="x" * 100_000), 404, "is not served here"
     yield "stop strings of 300 bytes", CHAT, chat(stop="x" * 300), 400, "1 to 256 bytes"
 

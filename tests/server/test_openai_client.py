@@ -28,6 +28,10 @@ class OpenAI(unittest.TestCase):
 
     def test_models_are_listed(self):
         self.assertEqual([m.id for m in self.client.models.list()], [serving.NAME])
+        self.assertEqual(self.client.models.retrieve(serving.NAME).id, serving.NAME)
+        with self.assertRaises(openai.NotFoundError) as caught:
+            self.client.models.retrieve("gpt-4")
+        self.assertEqual(caught.exception.code, "model_not_found")
 
     def test_a_chat(self):
         answer = self.create("What is 47 + 38?")

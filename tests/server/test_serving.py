@@ -19,21 +19,32 @@ def raw(body, path="/v1/chat/completions"):
 
 
 class Leaving(unittest.TestCase):
+    def leave(self, server, body):
+        """Sends a request, and closes once it has a seat."""
+        before = server.stats()["jobs"]
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection.sendall(raw(body))
+        while server.stats()["jobs"] == before or server.stats()["running"] == 0:
+            time.sleep(0.001)
+        connection.close()
+
     def test_a_client_that_leaves_costs_one_step_more(self):
-        with serving.Server("--max-num-seqs", 4) as server:
-            for stream in (True, False):
-                connection = socket.create_connection(("127.0.0.1", server.port))
-                connection.sendall(raw(serving.chat(STORY, stream=stream, **{**ENDLESS, "max_tokens": 4000})))
-                while server.stats()["generated_tokens"] == 0 or server.stats()["running"] == 0:
-                    time.sleep(0.005)
-                connection.close()
-                closed = server.stats()["engine"]["steps"]
-                stats = server.wait_until_idle(2)
-                # What passes between closing and asking is some steps of a millisecond.
-                self.assertLess(stats["engine"]["steps"] - closed, 60)
-                self.assertEqual(stats["engine"]["kv"]["n_seqs"], 0)
-                self.assertEqual(stats["engine"]["kv"]["free_blocks"], stats["engine"]["kv"]["total_blocks"])
-            self.assertEqual(stats["cancelled"], 2)
+        # Steps are counted and not seconds: the server tells how many of them any sequence was in after its client was known to be gone.
+        long = "The fox sleeps. " * 200
+        with serving.Server("--max-num-seqs", 4, "--max-tokens-per-step", 16, "--no-enable-prefix-caching") as server:
+            for round in range(4):
+                for stream in (True, False):
+                    self.leave(server, serving.chat(STORY, stream=stream, **{**ENDLESS, "max_tokens": 4000}))  # while it writes
+                    self.leave(server, serving.chat(long, stream=stream, **{**ENDLESS, "max_tokens": 1}))  # while it reads its prompt
+                    self.leave(server, serving.chat(STORY, stream=stream, n=3, **{**ENDLESS, "max_tokens": 3000}))
+            stats = server.wait_until_idle(60)
+            self.assertLessEqual(stats["most_unwanted_steps"], 1)
+            self.assertEqual(stats["engine"]["kv"]["n_seqs"], 0)
+            self.assertEqual(stats["engine"]["kv"]["free_blocks"], stats["engine"]["kv"]["total_blocks"])
+            # Nobody's answer went on to its end: all of the ones that write were cancelled, and those that read as often as they were in time.
+            self.assertGreaterEqual(stats["cancelled"], 8 + 8 * 3)
+            self.assertEqual(stats["cancelled"] + stats["finished"], 8 + 8 + 8 * 3)
+            self.assertLess(stats["generated_tokens"], 8 * 4000)
 
     def test_a_client_that_leaves_the_queue_is_forgotten(self):
         with serving.Server("--max-num-seqs", 1) as server:
@@ -197,6 +208,40 @@ class Ending(unittest.TestCase):
             done = subprocess.run([serving.PROGRAM, "serve", serving.TINY, "--port", str(server.port)], capture_output=True, timeout=60)
             self.assertEqual(done.returncode, 4)
             self.assertRegex(done.stderr.decode(), rf"^mm2: serving .*: listening on 127.0.0.1:{server.port}: Address already in use\n$")
+
+
+class Models(unittest.TestCase):
+    def test_a_model_is_told_by_its_name(self):
+        with serving.Server("--served-model-name", "tiny", "org/tiny of all") as server:
+            listed = server.get("/v1/models")[1]["data"]
+            for path, i in (("tiny", 0), ("org/tiny%20of%20all", 1), ("org%2Ftiny%20of%20all", 1)):
+                self.assertEqual(server.get("/v1/models/" + path), (200, listed[i]))
+            status, headers, body = server.request("HEAD", "/v1/models/tiny")
+            self.assertEqual((status, body), (200, b""))
+
+    def test_other_names_are_refused_in_words(self):
+        with serving.Server("--api-key", "secret") as server:
+            key = {"Authorization": "Bearer secret"}
+            for name, path in (("another", "gpt-4"), ("a part of a name", "mm2"), ("more than a name", "mm2-tiny/x"), ("a slash", "mm2-tiny/"),
+                               ("upwards", "../../etc/passwd"), ("upwards, encoded", "%2e%2e%2f%2e%2e"), ("a line end", "mm2-tiny%0A"),
+                               ("a NUL", "mm2-tiny%00"), ("half a character", "%FF%C3"), ("quotes", '%22%27%5C'), ("half an escape", "%"),
+                               ("markup", "%3Cscript%3E"), ("a pattern", "(a+)+%24"), ("8,000 characters", "x" * 8000), ("another case", "MM2-TINY")):
+                with self.subTest(name):
+                    status, headers, body = server.request("GET", "/v1/models/" + path, headers=key)
+                    error = json.loads(body)["error"]
+                    self.assertEqual((status, error["code"], error["param"]), (404, "model_not_found", "model"))
+                    self.assertIn("is not served here; 'mm2-tiny' is", error["message"])
+                    self.assertLess(len(error["message"]), 700)
+            self.assertEqual(server.request("GET", "/v1/models/" + "x" * 9000, headers=key)[0], 414)
+            self.assertEqual(server.get("/v1/models/", headers=key)[0], 404)
+            for method in ("POST", "DELETE", "PUT"):
+                status, headers, body = server.request(method, "/v1/models/mm2-tiny", headers=key)
+                self.assertEqual((status, headers["Allow"]), (405, "GET"))
+                self.assertIn("takes GET, not " + method, json.loads(body)["error"]["message"])
+            self.assertEqual(server.request("GET", "/v1/models/mm2-tiny")[0], 401)
+            self.assertEqual(server.request("GET", "/v1/models/gpt-4")[0], 401)
+            self.assertEqual(server.request("GET", "/v1/models/mm2-tiny", headers={**key, "Origin": "https://evil.example"})[0], 403)
+            self.assertEqual(server.get("/v1/models/mm2-tiny", headers=key)[1]["id"], "mm2-tiny")
 
 
 class Telling(unittest.TestCase):

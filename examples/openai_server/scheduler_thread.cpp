@@ -1,4 +1,5 @@
-// The side of the scheduler that other threads see: what is let in, what is told.
+// Around the policy: the engine thread with its loop, and what other threads see of the scheduler: what
+// is let in, what is told.
 #include <algorithm>
 
 #include "scheduler.h"
@@ -12,12 +13,6 @@ uint64_t seed_of_choice(uint64_t seed, int32_t choice) {
 }
 
 }  // namespace
-
-void Histogram::add(double seconds) {
-  const auto bucket = std::lower_bound(kBounds.begin(), kBounds.end(), seconds) - kBounds.begin();
-  ++counts[static_cast<size_t>(bucket)];
-  sum += seconds;
-}
 
 Scheduler::Scheduler(mm2::Engine& engine, IsStop is_stop, const SchedulerOptions& options)
     : engine_(engine), info_(engine.info()), is_stop_(std::move(is_stop)), options_(options) {
@@ -55,7 +50,94 @@ Scheduler::~Scheduler() {
   thread_.join();
 }
 
-std::optional<Refusal> Scheduler::check(const std::vector<Job>& jobs) const {
+// ---- the engine thread
+
+void Scheduler::run() {
+  bool idle = true;
+  while (wait_for_work(idle)) {
+    try {
+      idle = !take_turn();
+    } catch (const std::exception& error) {  // memory, or a call that cannot fail did
+      break_down(error.what());
+      idle = true;
+    }
+  }
+  fail_all("the server is shutting down");
+  run_tasks();
+}
+
+// Sleeps while there is nothing to compute. False when it is time to end.
+bool Scheduler::wait_for_work(bool idle) {
+  std::unique_lock lock(mutex_);
+  // Paused sequences are looked at again even when nobody calls: their patience may be over.
+  if (idle) {
+    const auto patience = running_.empty() ? std::chrono::hours(24) : std::chrono::seconds(1);
+    wake_.wait_for(lock, patience, [this] { return woken_ || stopping_; });
+  }
+  woken_ = false;
+  return !stopping_;
+}
+
+void Scheduler::run_tasks() {
+  std::vector<std::packaged_task<std::string(mm2::Engine&)>> tasks;
+  {
+    const std::lock_guard lock(mutex_);
+    tasks.swap(tasks_);
+  }
+  for (auto& task : tasks) task(engine_);
+}
+
+void Scheduler::publish(Clock::duration in_step, Clock::duration in_loop) {
+  if (in_step.count() > 0) ++now_.steps;
+  now_.step_seconds += std::chrono::duration<double>(in_step).count();
+  now_.busy_seconds += std::chrono::duration<double>(in_loop).count();
+  now_.running = static_cast<int32_t>(running_.size());
+  if (rows_.empty()) now_.last_batch = 0;
+  mm2_kv_pool(engine_.get(), &now_.kv_free_blocks, &now_.kv_blocks, nullptr, nullptr);
+  const std::lock_guard lock(mutex_);
+  published_ = now_;
+}
+
+void Scheduler::break_down(const char* what) noexcept {
+  std::string message = "no memory left";  // so short that it needs none
+  try {
+    message = std::string("the engine thread failed: ") + what;
+  } catch (const std::exception&) {
+  }
+  fail_all(message);
+  const std::lock_guard lock(mutex_);
+  broken_ = std::move(message);
+}
+
+// Tells all readers. Where even that needs memory that is not there, it ends their requests.
+void Scheduler::fail_all(const std::string& message) noexcept {
+  const auto fail = [&](Sequence& sequence) {
+    try {
+      finish(sequence, Finish::failed, message);
+    } catch (const std::exception&) {
+      sequence.finished = true;
+      sequence.job->channel->cancel();
+    }
+  };
+  for (;;) {
+    Owned waiting;
+    {
+      const std::lock_guard lock(mutex_);  // not while a reader is told: cancelling takes it too
+      if (waiting_.empty()) break;
+      waiting = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    fail(*waiting);
+    release(*waiting);
+  }
+  rows_.clear();
+  for (const Owned& sequence : running_) fail(*sequence);
+  remove_finished();
+}
+
+// ---- any thread
+
+std::optional<Refusal> Scheduler::check_length(const std::vector<Job>& jobs) const {
   for (const Job& job : jobs) {
     const int64_t n_prompt = static_cast<int64_t>(job.prompt.size());
     if (n_prompt + job.max_tokens <= options_.max_model_len) continue;
@@ -96,8 +178,15 @@ std::optional<Refusal> Scheduler::check_room(size_t n_sequences) const {
 }
 
 std::optional<Refusal> Scheduler::submit(std::vector<Job> jobs) {
-  std::optional<Refusal> refusal = check(jobs);
+  size_t n_sequences = 0;
+  for (const Job& job : jobs) n_sequences += static_cast<size_t>(job.n);
+  std::optional<Refusal> refusal = check_length(jobs);
   std::vector<Owned> sequences;
+  if (!refusal) {
+    // Asked before thousands of samplers are made, and again when they are.
+    const std::lock_guard lock(mutex_);
+    refusal = check_room(n_sequences);
+  }
   if (!refusal) {
     for (Job& job : jobs) {
       const auto shared = std::make_shared<const Job>(std::move(job));
