@@ -110,6 +110,29 @@ class Steps(unittest.TestCase):
             with self.assertRaises(ValueError, msg=repr(wrong)):
                 mm2.Rows(0, wrong)
 
+    def test_methods_of_every_token_take_names_and_refuse_what_they_do_not_know(self):
+        engine, sampler, text = tiny().engine(), mm2.Sampler(1664), tiny().tokenizer.stream()
+        logits = engine.step(rows=[mm2.Rows(0, [1, 2], outputs=2)], partial=True, keep=True)
+        self.assertEqual(sampler.sample(row=1, logits=logits), sampler.sample(logits[1]))
+        self.assertEqual(sampler.sample(logits, row=-2), sampler.sample(logits, 0))
+        self.assertIsNone(sampler.accept(token=3))
+        self.assertEqual(text.push(token=40), tiny().tokenizer.stream().push(40))
+        for wrong in (
+            lambda: engine.step(), lambda: engine.step([], [], []), lambda: engine.step([mm2.Rows(1, 1)], kept=True),
+            lambda: engine.step([mm2.Rows(1, 1)], rows=[]), lambda: engine.step([(1, 1)]), lambda: engine.step([None]), lambda: engine.step(3),
+            lambda: engine.step([mm2.Rows(1, 1)], cancellation=3), lambda: mm2.Engine.step(sampler, []), lambda: mm2.Engine.step(),
+            lambda: sampler.sample(), lambda: sampler.sample(logits, 0, 0), lambda: sampler.sample(logits, 0, row=0), lambda: sampler.sample(logits, line=0),
+            lambda: sampler.sample(logits, 0.5), lambda: sampler.accept(), lambda: sampler.accept(1, 2), lambda: sampler.accept(1.0),
+            lambda: sampler.accept(tok=1), lambda: mm2.Sampler.accept(engine, 1), lambda: text.push(), lambda: text.push("a"), lambda: text.push(1, 2),
+            lambda: engine._advance(1, 1, 0, engine, False, None), lambda: engine._advance(1, 1, 0, sampler, False, sampler),
+        ):
+            with self.assertRaises(TypeError):
+                wrong()
+        for wrong in (lambda: sampler.accept(1 << 40), lambda: sampler.sample(logits, 1 << 70), lambda: text.push(-1 << 40)):
+            with self.assertRaises(ValueError):
+                wrong()
+        self.assertEqual((engine.seq_length(0), engine.seq_length(1)), (2, 0))
+
     def test_logits_are_in_the_order_of_the_batch(self):
         ids = prompt()
         both = self.engine.step([mm2.Rows(0, ids, outputs=2), mm2.Rows(1, ids[:3], outputs=0), mm2.Rows(2, ids)])

@@ -39,6 +39,7 @@ class StopStrings:
     def __init__(self, strings: Sequence[str]) -> None:
         self._strings = [text for text in strings if text]
         self._held = ""
+        self.any = bool(self._strings)
 
     def push(self, text: str) -> tuple[str, bool]:
         """What is certain now, and whether a stop string came."""
@@ -126,30 +127,34 @@ class Run:
         return self.prompt[begin:], begin
 
     def _tokens(self, seq: int) -> Iterator[Token]:
+        # Every line here runs once for each token, beside a step that may take no more than a hundred microseconds.
         sampler, stops, stop_ids, limit = self._sampler, self._stops, self._stop_ids, self._limit
         advance, push, cancellation = self._engine._advance, self._text.push, self._cancellation
-        logprobs = self._n_logprobs is not None
-        next_ids, position = self._begin(seq)
+        logprobs, has_stops, make, stopped = self._n_logprobs is not None, stops.any, tuple.__new__, False
+        ids, position = self._begin(seq)
         sampler.accept_prompt(self.prompt)
+        picked = advance(seq, ids, position, sampler, logprobs, cancellation)
+        position += len(ids)
         while True:
-            picked = advance(seq, next_ids, position, sampler, logprobs, cancellation)
             token: int = picked[0] if logprobs else picked
             if token in stop_ids:
                 self.reason = "stop"
                 break
             self.n_tokens += 1
-            text, stopped = stops.push(push(token))
+            text = push(token)
+            if has_stops:
+                text, stopped = stops.push(text)
             if logprobs:
                 yield Token(token, text, picked[1], [TokenLogprob(*pair) for pair in picked[2]])
             else:
-                yield Token(token, text)
+                yield make(Token, (token, text, None, None))
             if stopped:
                 self.reason = "stop"
                 return
             if self.n_tokens >= limit:
                 break
-            position += len(next_ids)
-            next_ids = [token]
+            picked = advance(seq, token, position, sampler, logprobs, cancellation)
+            position += 1
         rest, stopped = stops.push(self._text.flush())
         rest += "" if stopped else stops.flush()
         if rest:

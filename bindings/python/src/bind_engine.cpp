@@ -1,6 +1,7 @@
 #include "engine.h"
 #include "host.h"
 #include "model.h"
+#include "quick.h"
 #include "sampler.h"
 
 namespace mm2::python {
@@ -151,6 +152,31 @@ void bind_rows(py::module_& m) {
       });
 }
 
+Cancellation* cancellation_of(PyObject* given) {
+  if (given == nullptr || given == Py_None) return nullptr;
+  return &argument_of<Cancellation>(given, "cancellation");
+}
+
+py::object step(Engine& engine, Arguments& given) {
+  const auto rows = py::reinterpret_borrow<py::object>(given.need(0, "rows"));
+  const bool keep = given.flag("keep"), partial = given.flag("partial");
+  Cancellation* const cancellation = cancellation_of(given.find(-1, "cancellation"));
+  given.finish();
+  return py::cast(engine.step(rows, keep, partial, cancellation));
+}
+
+py::object advance(Engine& engine, Arguments& given) {
+  const int32_t seq = int32_of(given.need(0, "seq"), "seq");
+  const std::vector<int32_t> ids = ids_of(given.need(1, "tokens"));
+  const int32_t position = int32_of(given.need(2, "position"), "position");
+  auto& sampler = argument_of<Sampler>(given.need(3, "sampler"), "sampler");
+  const bool logprobs = PyObject_IsTrue(given.need(4, "logprobs").ptr()) == 1;
+  Cancellation* const cancellation = cancellation_of(given.find(5, "cancellation"));
+  given.finish();
+  return engine.advance({seq, position, static_cast<int32_t>(ids.size()), 1}, ids, sampler,
+                        logprobs, cancellation);
+}
+
 }  // namespace
 
 void bind_engine(py::module_& m) {
@@ -158,6 +184,8 @@ void bind_engine(py::module_& m) {
   m.def("_estimate", &estimate);
   py::class_<Engine> engine(m, "Engine");
   bind_prefix(engine);
+  add_quick<Engine, step>(engine, "step");
+  add_quick<Engine, advance>(engine, "_advance");
   engine.def(py::init(&make_engine), "model"_a, "options"_a = py::dict())
       .def("_info", &info_of)
       .def("_memory",
@@ -165,17 +193,6 @@ void bind_engine(py::module_& m) {
       .def("_stats",
            [](Engine& e) { return to_str(e.alone([](mm2::Engine& h) { return h.stats(); })); })
       .def("_kv_pool", &kv_pool)
-      .def("step", &Engine::step, "rows"_a, py::kw_only(), "keep"_a = false, "partial"_a = false,
-           "cancellation"_a = py::none())
-      .def(
-          "_advance",
-          [](Engine& e, int32_t seq, const py::object& tokens, int32_t position, Sampler& sampler,
-             bool logprobs, Cancellation* cancellation) {
-            std::vector<int32_t> ids = ids_of(tokens);
-            const mm2_seq_rows row = {seq, position, static_cast<int32_t>(ids.size()), 1};
-            return e.advance(row, std::move(ids), sampler, logprobs, cancellation);
-          },
-          "seq"_a, "tokens"_a, "position"_a, "sampler"_a, "logprobs"_a, "cancellation"_a)
       .def("interrupt", &Engine::interrupt)
       .def(
           "seq_length",

@@ -27,6 +27,7 @@ void bind_tools(py::module_& m);
 
 /// The Python exception of this error, set; the caller throws py::error_already_set.
 void set_python_error(const mm2_error& error);
+void set_python_error(const mm2::Error& error);
 
 /// UTF-8 of a str, the bytes of a bytes object: borrowed as long as the object lives.
 std::string_view bytes_of(py::handle text);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "interrupt.h"
+#include "quick.h"
 #include "sampler.h"
 
 namespace mm2::python {
@@ -26,38 +27,35 @@ void Cancellation::end() {
   running_ = nullptr;
 }
 
-struct Engine::Batch {
-  std::vector<mm2_seq_rows> rows;
-  std::vector<int32_t> tokens;
-  int64_t n_outputs = 0;
-};
-
 struct Engine::Outcome {
   mm2_status status = MM2_CANCELLED;
   bool signalled = false;  // Ctrl-C came meanwhile
   mm2_error error = mm2::make<mm2_error>();
 };
 
-void Engine::fill(const py::list& rows, Batch* batch) {
+void Engine::fill(const py::list& rows) {
+  batch_.rows.clear();
+  batch_.tokens.clear();
+  batch_.n_outputs = 0;
   for (const py::handle item : rows) {
-    const Rows& row = item.cast<const Rows&>();
+    const auto& row = argument_of<Rows>(item, "rows");
     const auto n_tokens = static_cast<int32_t>(row.tokens.size());
     const int32_t position = row.position < 0 ? handle_.length(row.seq) : row.position;
-    batch->rows.push_back({row.seq, position, n_tokens, row.outputs});
-    batch->tokens.insert(batch->tokens.end(), row.tokens.begin(), row.tokens.end());
+    batch_.rows.push_back({row.seq, position, n_tokens, row.outputs});
+    batch_.tokens.insert(batch_.tokens.end(), row.tokens.begin(), row.tokens.end());
     // More than there are tokens is the engine's to refuse, not a reason to take memory.
-    if (row.outputs > 0) batch->n_outputs += std::min(row.outputs, n_tokens);
+    if (row.outputs > 0) batch_.n_outputs += std::min(row.outputs, n_tokens);
   }
 }
 
-Engine::Outcome Engine::run(const Batch& given, float* logits, size_t n_logits,
-                            mm2_status* row_status, Cancellation* cancellation) {
+Engine::Outcome Engine::run(float* logits, size_t n_logits, mm2_status* row_status,
+                            Cancellation* cancellation) {
   Outcome outcome;
   auto batch = mm2::make<mm2_batch>();
-  batch.n_seqs = static_cast<int32_t>(given.rows.size());
-  batch.seqs = given.rows.data();
-  batch.n_tokens = static_cast<int32_t>(given.tokens.size());
-  batch.tokens = given.tokens.data();
+  batch.n_seqs = static_cast<int32_t>(batch_.rows.size());
+  batch.seqs = batch_.rows.data();
+  batch.n_tokens = static_cast<int32_t>(batch_.tokens.size());
+  batch.tokens = batch_.tokens.data();
   const InterruptScope interrupts(handle_.get());
   const py::gil_scoped_release released;
   if (cancellation != nullptr && !cancellation->begin(handle_.get())) {
@@ -73,10 +71,10 @@ Engine::Outcome Engine::run(const Batch& given, float* logits, size_t n_logits,
   return outcome;
 }
 
-void Engine::execute(const Batch& batch, float* logits, size_t n_logits, mm2_status* row_status,
+void Engine::execute(float* logits, size_t n_logits, mm2_status* row_status,
                      Cancellation* cancellation) {
   for (;;) {
-    const Outcome outcome = run(batch, logits, n_logits, row_status, cancellation);
+    const Outcome outcome = run(logits, n_logits, row_status, cancellation);
     if (outcome.status == MM2_OK) return;
     if (outcome.status != MM2_CANCELLED || !outcome.signalled) throw mm2::Error(outcome.error);
     // KeyboardInterrupt, or whatever the program's own handler raises. If it raises nothing, the
@@ -100,23 +98,23 @@ std::unique_lock<std::mutex> locked(std::mutex& mutex) {
 
 }  // namespace
 
-std::unique_ptr<Logits> Engine::step(const py::iterable& rows, bool keep, bool partial,
+std::unique_ptr<Logits> Engine::step(const py::object& rows, bool keep, bool partial,
                                      Cancellation* cancellation) {
   const py::list items(rows);  // runs code of the caller, which may want this engine
   const auto lock = locked(mutex_);
-  Batch batch;
-  fill(items, &batch);
+  fill(items);
   ++pool_->n_steps;
-  const auto n_floats = static_cast<size_t>(batch.n_outputs * n_vocab_);
+  const int64_t n_outputs = batch_.n_outputs;
+  const auto n_floats = static_cast<size_t>(n_outputs * n_vocab_);
   std::shared_ptr<LogitsBuffer> buffer = pool_->take(n_floats);
-  std::vector<mm2_status> row_status(partial ? batch.rows.size() : 0);
-  execute(batch, buffer->data.get(), n_floats, partial ? row_status.data() : nullptr, cancellation);
-  return std::make_unique<Logits>(std::move(buffer), pool_, batch.n_outputs, n_vocab_, keep,
+  std::vector<mm2_status> row_status(partial ? batch_.rows.size() : 0);
+  execute(buffer->data.get(), n_floats, partial ? row_status.data() : nullptr, cancellation);
+  return std::make_unique<Logits>(std::move(buffer), pool_, n_outputs, n_vocab_, keep,
                                   std::move(row_status));
 }
 
-py::object Engine::advance(const mm2_seq_rows& row, std::vector<int32_t> tokens, Sampler& sampler,
-                           bool logprobs, Cancellation* cancellation) {
+py::object Engine::advance(const mm2_seq_rows& row, const std::vector<int32_t>& tokens,
+                           Sampler& sampler, bool logprobs, Cancellation* cancellation) {
   if (sampler.n_vocab() != n_vocab_) throw py::value_error("the sampler is for another width");
   const auto n_floats = static_cast<size_t>(n_vocab_);
   std::shared_ptr<LogitsBuffer> buffer;
@@ -124,7 +122,9 @@ py::object Engine::advance(const mm2_seq_rows& row, std::vector<int32_t> tokens,
     const auto lock = locked(mutex_);
     ++pool_->n_steps;
     buffer = pool_->take(n_floats);
-    execute({{row}, std::move(tokens), 1}, buffer->data.get(), n_floats, nullptr, cancellation);
+    batch_.rows.assign(1, row);
+    batch_.tokens.assign(tokens.begin(), tokens.end());
+    execute(buffer->data.get(), n_floats, nullptr, cancellation);
   }
   if (!logprobs) {
     const int32_t token = sampler.pick(buffer->data.get());

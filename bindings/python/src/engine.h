@@ -43,11 +43,11 @@ class Engine {
  public:
   Engine(mm2_engine* owned, int64_t n_vocab) : handle_(owned), n_vocab_(n_vocab) {}
 
-  std::unique_ptr<Logits> step(const py::iterable& rows, bool keep, bool partial,
+  std::unique_ptr<Logits> step(const py::object& rows, bool keep, bool partial,
                                Cancellation* cancellation);
   /// A step of one sequence, and a draw from its last row that enters the sampler's history, in one
   /// call: the token, or what Sampler::pick_logprobs gives.
-  py::object advance(const mm2_seq_rows& row, std::vector<int32_t> tokens, Sampler& sampler,
+  py::object advance(const mm2_seq_rows& row, const std::vector<int32_t>& tokens, Sampler& sampler,
                      bool logprobs, Cancellation* cancellation);
   void interrupt() { handle_.interrupt(); }
 
@@ -60,18 +60,21 @@ class Engine {
   }
 
  private:
-  struct Batch;
+  struct Batch {
+    std::vector<mm2_seq_rows> rows;
+    std::vector<int32_t> tokens;
+    int64_t n_outputs = 0;
+  };
   struct Outcome;
-  void fill(const py::list& rows, Batch* batch);
+  void fill(const py::list& rows);
   /// run(), until there is a result or an exception.
-  void execute(const Batch& batch, float* logits, size_t n_logits, mm2_status* row_status,
-               Cancellation* cancellation);
-  Outcome run(const Batch& batch, float* logits, size_t n_logits, mm2_status* row_status,
-              Cancellation* cancellation);
+  void execute(float* logits, size_t n_logits, mm2_status* row_status, Cancellation* cancellation);
+  Outcome run(float* logits, size_t n_logits, mm2_status* row_status, Cancellation* cancellation);
 
   std::mutex mutex_;  // never waited for with the interpreter's lock
   mm2::Engine handle_;
   int64_t n_vocab_;
+  Batch batch_;  // of the step that holds the mutex
   std::shared_ptr<LogitsPool> pool_ = std::make_shared<LogitsPool>();
 };
 

@@ -18,18 +18,22 @@ void set_python_error(const mm2_error& error) {
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made.ptr())), made.ptr());
 }
 
+void set_python_error(const mm2::Error& e) {
+  mm2_error error;
+  mm2_error_init(&error, sizeof error);
+  error.code = e.code();
+  error.domain = e.domain();
+  error.native_code = e.native_code();
+  std::string_view(e.what()).copy(error.message, sizeof error.message - 1);
+  set_python_error(error);
+}
+
 void bind_errors(py::module_&) {
   py::register_exception_translator([](std::exception_ptr thrown) {
     try {
       if (thrown) std::rethrow_exception(thrown);
     } catch (const mm2::Error& e) {
-      mm2_error error;
-      mm2_error_init(&error, sizeof error);
-      error.code = e.code();
-      error.domain = e.domain();
-      error.native_code = e.native_code();
-      std::string_view(e.what()).copy(error.message, sizeof error.message - 1);
-      set_python_error(error);
+      set_python_error(e);
     }
   });
 }

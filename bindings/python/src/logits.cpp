@@ -10,6 +10,10 @@ namespace mm2::python {
 
 std::shared_ptr<LogitsBuffer> LogitsPool::take(size_t n_floats) {
   const auto is_free = [](const auto& buffer) { return buffer.use_count() == 1; };
+  // One that nobody looks at any more: so it is from step to step where nobody keeps arrays.
+  if (buffers_.size() == 1 && is_free(buffers_.front()) && buffers_.front()->capacity >= n_floats) {
+    return buffers_.front();
+  }
   auto found = std::find_if(buffers_.begin(), buffers_.end(), is_free);
   if (found == buffers_.end()) found = buffers_.insert(found, std::make_shared<LogitsBuffer>());
   const std::shared_ptr<LogitsBuffer> buffer = *found;

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 
 #include "logits.h"
+#include "quick.h"
 
 namespace mm2::python {
 namespace {
@@ -101,9 +102,9 @@ namespace {
 /// A row of logits, wherever it lies, and what keeps it there.
 class LogitsRow {
  public:
-  LogitsRow(const py::object& from, int64_t row, int32_t n_vocab) {
-    if (py::isinstance<Logits>(from)) {
-      const auto& logits = from.cast<const Logits&>();
+  LogitsRow(py::handle from, int64_t row, int32_t n_vocab) {
+    if (is_object_of<Logits>(from.ptr())) {
+      const auto& logits = object_of<Logits>(from.ptr());
       const int64_t i = row < 0 ? row + logits.n_rows : row;
       if (i < 0 || i >= logits.n_rows || logits.n_vocab != n_vocab) {
         throw py::index_error("row " + std::to_string(row) + " of " +
@@ -133,7 +134,7 @@ class LogitsRow {
 
 }  // namespace
 
-int32_t Sampler::sample(const py::object& logits, int64_t row) {
+int32_t Sampler::sample(py::handle logits, int64_t row) {
   const LogitsRow given(logits, row, n_vocab_);
   return pick(given.data(), nullptr);
 }
@@ -153,14 +154,32 @@ py::tuple Sampler::pick_logprobs(const float* logits) {
   return py::make_tuple(token, top[0].logprob, likely);
 }
 
+namespace {
+
+py::object sample(Sampler& sampler, Arguments& given) {
+  const py::handle logits = given.need(0, "logits");
+  PyObject* const row = given.find(1, "row");
+  given.finish();
+  const int64_t at = row == nullptr ? 0 : integer_of(row, "row", INT64_MIN, INT64_MAX);
+  return py::int_(sampler.sample(logits, at));
+}
+
+py::object accept(Sampler& sampler, Arguments& given) {
+  const int32_t token = int32_of(given.need(0, "token"), "token");
+  given.finish();
+  sampler.handle().accept(token);
+  return py::none();
+}
+
+}  // namespace
+
 void bind_sampler(py::module_& m) {
-  py::class_<Sampler>(m, "Sampler")
-      .def(py::init<int32_t, const py::dict&, py::object>(), "n_vocab"_a, "options"_a = py::dict(),
+  py::class_<Sampler> type(m, "Sampler");
+  add_quick<Sampler, sample>(type, "sample");
+  add_quick<Sampler, accept>(type, "accept");
+  type.def(py::init<int32_t, const py::dict&, py::object>(), "n_vocab"_a, "options"_a = py::dict(),
            "edit_logits"_a = py::none())
-      .def("sample", &Sampler::sample, "logits"_a, "row"_a = 0)
       .def("sample_logprobs", &Sampler::sample_logprobs, "logits"_a, "row"_a = 0)
-      .def(
-          "accept", [](Sampler& s, int32_t token) { s.handle().accept(token); }, "token"_a)
       .def(
           "accept_prompt",
           [](Sampler& s, const py::object& tokens) { s.handle().accept_prompt(ids_of(tokens)); },

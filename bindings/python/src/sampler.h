@@ -19,7 +19,7 @@ class Sampler {
     if (!edit_logits_.is_none()) throw py::type_error("a sampler with edit_logits has no copy");
   }
 
-  int32_t sample(const py::object& logits, int64_t row);
+  int32_t sample(py::handle logits, int64_t row);
   py::tuple sample_logprobs(const py::object& logits, int64_t row);
   mm2::Sampler& handle() {
     if (in_use_) throw py::value_error("the sampler is in use by edit_logits");

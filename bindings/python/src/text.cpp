@@ -2,6 +2,7 @@
 
 #include "core.h"
 #include "host.h"
+#include "quick.h"
 
 namespace mm2::python {
 namespace {
@@ -54,13 +55,18 @@ py::tuple render(const mm2::ChatTemplate& chat, const mm2::Tokenizer* tokenizer,
   return py::make_tuple(to_str(text.text()), ids.ids());
 }
 
+py::object push(mm2::Detokenizer& stream, Arguments& given) {
+  const int32_t token = int32_of(given.need(0, "token"), "token");
+  given.finish();
+  return to_str(stream.push(token));
+}
+
 }  // namespace
 
 void bind_text(py::module_& m) {
-  py::class_<mm2::Detokenizer>(m, "Detokenizer")
-      .def(
-          "push", [](mm2::Detokenizer& s, int32_t id) { return to_str(s.push(id)); }, "token"_a)
-      .def("flush", [](mm2::Detokenizer& s) { return to_str(s.flush()); });
+  py::class_<mm2::Detokenizer> stream(m, "Detokenizer");
+  add_quick<mm2::Detokenizer, push>(stream, "push");
+  stream.def("flush", [](mm2::Detokenizer& s) { return to_str(s.flush()); });
   py::class_<mm2::Tokenizer>(m, "Tokenizer")
       .def(py::init(&load_tokenizer), "path"_a)
       .def("encode", &encode, "text"_a, py::kw_only(), "special"_a = false)
