@@ -55,6 +55,8 @@ Json usage_json(const Usage& usage);
 /// {"error": {"message", "type", "param", "code"}}
 Json error_json(const std::string& sentence, int status, const std::string& param = {},
                 const std::string& code = {});
+/// The same as the last event of a stream.
+std::string error_event(const std::string& sentence);
 /// Seconds since 1970.
 int64_t unix_time();
 /// OpenAI's entry for one token: {"token", "logprob", "bytes"}.

@@ -48,6 +48,10 @@ Json error_json(const std::string& sentence, int status, const std::string& para
   return {{"error", error}};
 }
 
+std::string error_event(const std::string& sentence) {
+  return "data: " + to_text(error_json(sentence, 500)) + "\n\ndata: [DONE]\n\n";
+}
+
 int64_t unix_time() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
@@ -126,9 +130,7 @@ class ChatAnswer : public Answer {
     return text + "data: [DONE]\n\n";
   }
 
-  std::string failure(const std::string& sentence) override {
-    return "data: " + to_text(error_json(sentence, 500)) + "\n\ndata: [DONE]\n\n";
-  }
+  std::string failure(const std::string& sentence) override { return error_event(sentence); }
 
   Json whole(const std::vector<WholeChoice>& choices,
              const std::vector<const ChoiceOutput*>& outputs, const Usage& usage) override {

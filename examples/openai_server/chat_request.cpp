@@ -18,13 +18,7 @@ Json read_content(const Json& content, const std::string& where) {
   Json parts = Json::array();
   for (size_t i = 0; i < content.size(); ++i) {
     Members part(content[i], where + "[" + std::to_string(i) + "]");
-    const std::string type = part.required_text("type");
-    if (type != "text") {
-      throw BadRequest(part.path("type") + " is '" + type.substr(0, 40) +
-                           "'; this model reads and writes text only",
-                       part.path("type"));
-    }
-    parts.push_back({{"type", "text"}, {"text", part.required_text("text")}});
+    parts.push_back({{"type", "text"}, {"text", read_text_part(part)}});
   }
   return parts;
 }
@@ -143,19 +137,6 @@ void read_logprobs(Members& body, Generation& g) {
     throw BadRequest("top_logprobs is given, but logprobs is not true", "top_logprobs");
   }
   g.n_logprobs = static_cast<int32_t>(top.value_or(0));
-}
-
-void read_stream(Members& body, Generation& g) {
-  g.stream = body.flag("stream").value_or(false);
-  const Json* options = body.object("stream_options");
-  if (options == nullptr) return;
-  if (!g.stream) {
-    throw BadRequest("stream_options is given, but stream is not true", "stream_options");
-  }
-  Members members(*options, "stream_options");
-  g.include_usage = members.flag("include_usage").value_or(false);
-  members.ignore({"include_obfuscation"});
-  members.finish();
 }
 
 /// Whether the model is to think, from all the ways in which clients say it.

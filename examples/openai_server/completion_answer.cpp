@@ -36,9 +36,7 @@ class CompletionAnswer : public Answer {
     return text + "data: [DONE]\n\n";
   }
 
-  std::string failure(const std::string& sentence) override {
-    return "data: " + to_text(error_json(sentence, 500)) + "\n\ndata: [DONE]\n\n";
-  }
+  std::string failure(const std::string& sentence) override { return error_event(sentence); }
 
   Json whole(const std::vector<WholeChoice>& choices,
              const std::vector<const ChoiceOutput*>& outputs, const Usage& usage) override {

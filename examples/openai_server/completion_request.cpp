@@ -47,19 +47,6 @@ std::vector<std::vector<int32_t>> read_prompts(const Service& service, Members& 
   return prompts;
 }
 
-void read_stream(Members& body, Generation& g) {
-  g.stream = body.flag("stream").value_or(false);
-  if (const Json* options = body.object("stream_options")) {
-    if (!g.stream) {
-      throw BadRequest("stream_options is given, but stream is not true", "stream_options");
-    }
-    Members members(*options, "stream_options");
-    g.include_usage = members.flag("include_usage").value_or(false);
-    members.ignore({"include_obfuscation"});
-    members.finish();
-  }
-}
-
 }  // namespace
 
 Generation read_completion_request(const Service& service, const Json& json, const Client& client) {

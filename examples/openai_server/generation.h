@@ -39,6 +39,10 @@ void need_model(const Service& service, const std::string& name);
 std::string read_model(const Service& service, Members& body);
 /// temperature, top_p, top_k, min_p, penalties, seed, logit_bias, ignore_eos into every job.
 void read_sampling(const Service& service, Members& body, Job& job);
+/// stream and stream_options, as OpenAI has them.
+void read_stream(Members& body, Generation& g);
+/// The text of a part of a message; throws where the part is anything but text.
+std::string read_text_part(Members& part);
 std::vector<std::string> read_stops(Members& body, const std::string& name);
 /// `asked`, or all that the context leaves. Throws when the prompt alone fills it.
 int32_t answer_room(const Service& service, size_t n_prompt, std::optional<int64_t> asked);

@@ -14,13 +14,7 @@ std::string read_text_blocks(const Json& content, const std::string& where) {
   std::string text;
   for (size_t i = 0; i < content.size(); ++i) {
     Members block(content[i], where + "[" + std::to_string(i) + "]");
-    const std::string type = block.required_text("type");
-    if (type != "text") {
-      throw BadRequest(block.path("type") + " is '" + type.substr(0, 40) +
-                           "'; this model reads and writes text only",
-                       block.path("type"));
-    }
-    text += (i == 0 ? "" : "\n") + block.required_text("text");
+    text += (i == 0 ? "" : "\n") + read_text_part(block);
     block.ignore({"cache_control", "citations"});
     block.finish();
   }

@@ -17,6 +17,27 @@ void need_model(const Service& service, const std::string& name) {
       "model", 404, "model_not_found");
 }
 
+std::string read_text_part(Members& part) {
+  const std::string type = part.required_text("type");
+  if (type == "text") return part.required_text("text");
+  throw BadRequest(
+      part.path("type") + " is '" + type.substr(0, 40) + "'; this model reads and writes text only",
+      part.path("type"));
+}
+
+void read_stream(Members& body, Generation& g) {
+  g.stream = body.flag("stream").value_or(false);
+  const Json* options = body.object("stream_options");
+  if (options == nullptr) return;
+  if (!g.stream) {
+    throw BadRequest("stream_options is given, but stream is not true", "stream_options");
+  }
+  Members members(*options, "stream_options");
+  g.include_usage = members.flag("include_usage").value_or(false);
+  members.ignore({"include_obfuscation"});
+  members.finish();
+}
+
 std::string read_model(const Service& service, Members& body) {
   const auto model = body.text("model");
   if (!model) return service.options().served_names.front();

@@ -225,6 +225,14 @@ class Arrays(unittest.TestCase):
             with self.assertRaises(kind):
                 wrong()
 
+    def test_fields_of_records_are_refused_and_not_read_as_if_they_were_next_to_each_other(self):
+        x, records = normal(2, 8), np.zeros(8, [("gain", "<f4"), ("tag", "u1")])
+        records["gain"] = normal(8)
+        askew = np.frombuffer(bytes(33), np.uint8)[1:].view(np.float32)
+        for wrong in (records["gain"], askew):  # numpy itself says of both that they are not aligned
+            with self.assertRaises((TypeError, ValueError)):
+                kernels.rms_norm(x, wrong)
+
     @unittest.skipIf(torch is None, "torch is not installed")
     def test_torch_goes_in_and_out_without_a_copy(self):
         x, w = torch.randn(3, 16), torch.randn(5, 16).to(torch.bfloat16)

@@ -12,6 +12,10 @@ const char* name_of(Element element) {
 
 Tensor::Tensor(const py::object& from, const char* name) : name_(name) {
   if (!read_buffer(from)) read_dlpack(from);
+  constexpr uintptr_t kBytes[] = {4, 2, 2, 4, 1};
+  if (reinterpret_cast<uintptr_t>(data_) % kBytes[static_cast<int>(element_)] != 0) {
+    refuse("its elements do not lie at multiples of their size");
+  }
   for (const int64_t extent : shape_) {
     if (extent < 0 || extent > INT32_MAX) refuse("an extent does not fit into 31 bits");
   }
@@ -41,9 +45,7 @@ bool Tensor::read_buffer(const py::object& from) {
   data_ = buffer_.ptr;
   read_only_ = buffer_.readonly;
   shape_.assign(buffer_.shape.begin(), buffer_.shape.end());
-  std::vector<int64_t> strides;
-  for (const py::ssize_t stride : buffer_.strides) strides.push_back(stride / buffer_.itemsize);
-  check_rows(strides);
+  check_rows({buffer_.strides.begin(), buffer_.strides.end()}, buffer_.itemsize);
   return true;
 }
 
@@ -77,12 +79,13 @@ void Tensor::read_dlpack(const py::object& from) {
   data_ = static_cast<char*>(tensor.data) + tensor.byte_offset;
   shape_.assign(tensor.shape, tensor.shape + tensor.n_dims);
   if (tensor.strides != nullptr) {
-    check_rows({tensor.strides, tensor.strides + tensor.n_dims});
+    check_rows({tensor.strides, tensor.strides + tensor.n_dims}, 1);
   }
 }
 
-void Tensor::check_rows(const std::vector<int64_t>& strides) const {
-  int64_t expected = 1;
+// element: what a stride counts one element as.
+void Tensor::check_rows(const std::vector<int64_t>& strides, int64_t element) const {
+  int64_t expected = element;
   for (size_t i = shape_.size(); i-- > 0;) {
     if (shape_[i] > 1 && strides[i] != expected) refuse("its rows must lie one after the other");
     expected *= shape_[i];

@@ -33,7 +33,7 @@ class Tensor {
  private:
   bool read_buffer(const py::object& from);
   void read_dlpack(const py::object& from);
-  void check_rows(const std::vector<int64_t>& strides) const;
+  void check_rows(const std::vector<int64_t>& strides, int64_t element) const;
   const void* need(Element wanted) const;
   void* writable(Element wanted) const;
   [[noreturn]] void refuse(const std::string& why) const;
