@@ -63,7 +63,7 @@ class Run {
       return error(Code::invalid_argument, "GPTQ needs a Hessian");
     }
     if (recipe_.gptq) group_map_ = gptq_group_map(*context_.hessian, gptq_options());
-    const int64_t step = row_step(spec_);
+    const int64_t step = tile_rows();
     for (int64_t first = 0; first < spec_.n_rows; first += step) {
       const int64_t n = std::min(step, spec_.n_rows - first);
       tile_.weights.resize(static_cast<size_t>(n * spec_.n_cols));
@@ -77,11 +77,18 @@ class Run {
   }
 
  private:
+  // Readers decode 64 rows at a time.
+  int64_t tile_rows() const {
+    constexpr int64_t kDecoded = 64;
+    const int64_t step = row_step(spec_);
+    return ceil_div(kDecoded, step) * step;
+  }
+
   Status find_global(const RowReader& read) {
     const auto* nvfp4 = std::get_if<Nvfp4Options>(&recipe_.rule);
     if (nvfp4 == nullptr) return {};
     float largest = context_.shared_largest.value_or(0);
-    const int64_t step = row_step(spec_);
+    const int64_t step = tile_rows();
     for (int64_t first = 0; !context_.shared_largest && first < spec_.n_rows; first += step) {
       const int64_t n = std::min(step, spec_.n_rows - first);
       tile_.weights.resize(static_cast<size_t>(n * spec_.n_cols));
