@@ -205,6 +205,13 @@ Status repack(const PackSpec& from, const PackSpec& to, const RepackOptions& opt
   if (to.ordered && to.dialect->scheme == "ct_packed") {
     remarks.push_back("weight_g_idx is for older readers: compressed-tensors no longer reads it");
   }
+  const auto parts = to.dialect->parts;
+  const bool takes_scale = std::any_of(parts.begin(), parts.end(), [](const DialectPart& part) {
+    return part.written == Written::with_input_scale;
+  });
+  if (from.has_input_scale && !takes_scale) {
+    remarks.push_back("the scale of activations is left out");
+  }
   return Repacker(from, to, options, coded, remarks).run();
 }
 

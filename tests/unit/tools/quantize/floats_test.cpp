@@ -221,7 +221,7 @@ TEST_CASE("floats: NVFP4 of compressed-tensors and ModelOpt, F32 and BF16, bit b
   }
 }
 
-TEST_CASE("floats: NVFP4 of tiny and huge weights, and with a scale that two matrices share") {
+TEST_CASE("item 9: NVFP4 of tiny and huge weights, and one scale for w1 and w3") {
   const ToolFile file("quant/fp4_fp8_modelopt.safetensors");
   for (const std::string name : {"nvfp4/tiny", "nvfp4/huge"}) {
     INFO(name);

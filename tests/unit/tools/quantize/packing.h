@@ -89,8 +89,8 @@ std::vector<std::byte> bytes_of(const std::vector<T>& values) {
   return bytes;
 }
 
-/// What readers make of it.
-inline std::vector<float> read_back(const mm2::PackSpec& spec, const Packed& packed) {
+/// The configuration that goes with a layout.
+inline mm2::QuantConfig config_of(const mm2::PackSpec& spec) {
   const std::string_view name = spec.dialect->name;
   const std::string_view layout = mm2::scheme_of(*spec.dialect).id;
   mm2::QuantConfig config = method("", 0);
@@ -105,12 +105,18 @@ inline std::vector<float> read_back(const mm2::PackSpec& spec, const Packed& pac
     config.words.desc_act = spec.ordered;
     config.words.group_size = static_cast<int32_t>(spec.patch_cols());
   }
+  return config;
+}
+
+/// What readers make of it.
+inline std::vector<float> read_back(const mm2::PackSpec& spec, const Packed& packed) {
+  const mm2::QuantConfig config = config_of(spec);
   const Memory source = packed.memory();
   const mm2::WeightPlace place = place_of(spec.n_rows, spec.n_cols);
   const auto description = mm2::describe_weight(place, source, config);
   INFO(description.status().message());
   REQUIRE(description.ok());
-  CHECK(description->scheme->id == layout);
+  CHECK(description->scheme->id == mm2::scheme_of(*spec.dialect).id);
   std::vector<float> numbers(static_cast<size_t>(spec.n_rows * spec.n_cols));
   const mm2::Status status =
       mm2::dequantize_rows(place, *description, source, 0, spec.n_rows, numbers.data());

@@ -256,7 +256,15 @@ TEST_CASE("repack: other grids and other groups are refused with the reason") {
   CHECK(contains(mx.status().message(), "different weights share a scale"));
   const auto fp8 = plan_repack(spec_of("fp8_block", 64, 256), *find_dialect("fp8_row"), {});
   CHECK(contains(fp8.status().message(), "different weights share a scale"));
-  CHECK(plan_repack(spec_of("fp8_block", 64, 256), *find_dialect("fp8_block_ct"), {}).ok());
+  PackSpec scaled = spec_of("fp8_block_ct", 64, 256);
+  scaled.has_input_scale = true;
+  const auto vendor = plan_repack(scaled, *find_dialect("fp8_block"), {});
+  REQUIRE(vendor.ok());
+  CodedWhole nothing;
+  std::vector<std::string> remarks;
+  CHECK(repack(scaled, *vendor, {}, nothing, remarks).ok());
+  REQUIRE(remarks.size() == 1);
+  CHECK(contains(remarks[0], "activations"));
   PackSpec odd = gptq.spec;
   odd.dialect = find_dialect("ct_packed");
   odd.n_rows = 60;
