@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "tools/quantize/lanes.h"
+
 namespace mm2 {
 namespace {
 
@@ -17,6 +19,19 @@ double nearest(double x) {  // ties to even, |x| below 2^51
 
 double held(double x, double low, double high) {
   return x < low ? low : x > high ? high : x;
+}
+
+/// One column of all rows.
+struct RowLanes {
+  static constexpr int kVectors = kRows / 2;
+  coding::Doubles v[kVectors];
+};
+static_assert(sizeof(RowLanes) == sizeof(Lanes));
+
+RowLanes take(const double* from) {
+  RowLanes lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
 }
 
 /// Scale and zero of one group for each lane.
@@ -112,17 +127,29 @@ class Tile {
     }
   }
 
-  // What the columns of a block changed, for all behind it.
+  // What the columns of a block changed, for all behind it. Two columns at a time stay in registers.
   void spread(int64_t first, int64_t n) {
-    constexpr int64_t kCols = 64;  // stay in the first cache
-    for (int64_t j0 = first + n; j0 < n_cols_; j0 += kCols) {
-      const int64_t end = std::min(j0 + kCols, n_cols_);
-      for (int64_t i = 0; i < n; ++i) {
+    int64_t j = first + n;
+    for (; j + 2 <= n_cols_; j += 2) {
+      RowLanes a = take(at(j)), b = take(at(j + 1));
+      const double* u = factor_.upper.data() + first * n_cols_ + j;
+      for (int64_t i = 0; i < n; ++i, u += n_cols_) {
         const double* const e = errors_.data() + i * kRows;
-        const double* const u = factor_.upper.data() + (first + i) * n_cols_;
-        for (int64_t j = j0; j < end; ++j) {
-          double* const to = at(j);
-          for (int64_t r = 0; r < kRows; ++r) to[r] -= e[r] * u[j];
+        for (int l = 0; l < RowLanes::kVectors; ++l) {
+          coding::Doubles off;
+          std::memcpy(&off, e + 2 * l, sizeof off);
+          a.v[l] -= off * u[0];
+          b.v[l] -= off * u[1];
+        }
+      }
+      std::memcpy(at(j), &a, sizeof a);
+      std::memcpy(at(j + 1), &b, sizeof b);
+    }
+    for (; j < n_cols_; ++j) {
+      for (int64_t i = 0; i < n; ++i) {
+        const double u = upper(first + i, j);
+        for (int64_t r = 0; r < kRows; ++r) {
+          at(j)[r] -= errors_[static_cast<size_t>(i * kRows + r)] * u;
         }
       }
     }

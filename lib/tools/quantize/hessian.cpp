@@ -50,7 +50,12 @@ class Factoring {
     const Eigen::LLT<Eigen::Ref<Matrix>> done(lower);  // in place
     if (done.info() != Eigen::Success) return false;
     Matrix inverse = Matrix::Identity(n_, n_);
-    lower.triangularView<Eigen::Lower>().solveInPlace(inverse);
+    // The inverse has nothing above the diagonal either: columns in blocks, from their first row on.
+    constexpr int64_t kBlock = 128;
+    for (int64_t c = 0; c < n_; c += kBlock) {
+      auto columns = inverse.block(c, c, n_ - c, std::min(kBlock, n_ - c));
+      lower.bottomRightCorner(n_ - c, n_ - c).triangularView<Eigen::Lower>().solveInPlace(columns);
+    }
     if (!inverse.allFinite()) return false;
     factor_.upper.resize(static_cast<size_t>(n_ * n_));
     for (int64_t i = 0; i < n_; ++i) {
