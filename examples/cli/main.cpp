@@ -104,6 +104,7 @@ int main(int argc, char** argv) {
   cli::add_reshard(program);
   cli::add_calibrate(program);
   cli::add_experts(program);
+  cli::add_megatron(program);
   cli::add_doctor(program);
   cli::add_version(program);
   return program.run(argc, argv);

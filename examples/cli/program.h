@@ -48,6 +48,7 @@ void add_tensor(Program& program);
 void add_reshard(Program& program);
 void add_calibrate(Program& program);
 void add_experts(Program& program);
+void add_megatron(Program& program);
 void add_version(Program& program);
 void add_doctor(Program& program);
 

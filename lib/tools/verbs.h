@@ -16,6 +16,10 @@ Status run_calibrate(const Json& options, const Host& host, Json* report);
 Status run_forensics(const Json& options, const Host& host, Json* report);
 Status run_match_experts(const Json& options, const Host& host, Json* report);
 Status run_delete_experts(const Json& options, const Host& host, Json* report);
+Status run_to_megatron(const Json& options, const Host& host, Json* report);
+Status run_from_megatron(const Json& options, const Host& host, Json* report);
+Status run_roundtrip(const Json& options, const Host& host, Json* report);
+Status run_shard_plan(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

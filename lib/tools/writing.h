@@ -36,6 +36,7 @@ class WritingVerb {
   const Host& host() const { return host_; }
   Executor& executor() const { return *executor_; }
   bool strict() const { return strict_; }
+  const WriteOptions& options() const { return write_; }
 
   /// Code::invalid_argument without a name.
   Result<std::shared_ptr<CheckpointView>> open_input(const std::string& path,

@@ -99,10 +99,14 @@ Status CheckpointView::rows(const ViewWeight& weight, int64_t first_row, int64_t
 }
 
 std::vector<std::string> CheckpointView::files_to_take() const {
+  return files_taken_along(folder());
+}
+
+std::vector<std::string> files_taken_along(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code failed;
-  const std::string folder = source_->folder().empty() ? "." : source_->folder();
-  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+  for (fs::directory_iterator at(folder.empty() ? "." : folder, failed), end; !failed && at != end;
+       at.increment(failed)) {
     std::error_code unknown;
     const std::string name = at->path().filename().string();
     if (at->is_regular_file(unknown) && is_taken_along(name)) names.push_back(name);

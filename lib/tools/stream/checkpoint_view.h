@@ -53,9 +53,7 @@ class CheckpointView {
   /// else one rounding for each product, quant/dequantize.h). `to`: [n_rows, n_cols]. Any thread.
   Status rows(const ViewWeight& weight, int64_t first_row, int64_t n_rows, float* to) const;
 
-  /// Names of the files beside config.json and the tensors that a derived checkpoint takes along:
-  /// tokenizer, templates, generation_config.json, code, licences. Not among them: tensors, indices,
-  /// config.json, what describes a quantization, manifest.json. Sorted.
+  /// files_taken_along(folder())
   std::vector<std::string> files_to_take() const;
 
   /// For a manifest: {"path": last part of the folder's name, "tensors", "bytes", "headers": digest of
@@ -76,5 +74,10 @@ class CheckpointView {
   absl::flat_hash_map<std::string_view, size_t> by_name_;
   std::vector<const TensorInfo*> others_;
 };
+
+/// Names of the files of a checkpoint's folder that a derived checkpoint takes along: tokenizer,
+/// templates, generation_config.json, code, licences. Not among them: tensors, indices, config.json, what
+/// describes a quantization, manifest.json. Sorted.
+std::vector<std::string> files_taken_along(const std::string& folder);
 
 }  // namespace mm2
