@@ -98,7 +98,7 @@ Status HfSource::add(const CheckpointView& view, const ViewWeight& weight) {
   if (description.is_plain()) {
     if (wants_fp8) {
       return error(Code::unsupported, place.name, " is ", description.to_string(),
-                   " where others of its kind are FP8");
+                   " where others of its kind are quantised");
     }
     MM2_ASSIGN_OR_RETURN(const PlainSlice slice, plain_slice(place, description, view.source()));
     by_name_[place.name] = {&view.source(), slice.tensor, slice.from, slice.dtype};

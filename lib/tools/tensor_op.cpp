@@ -19,8 +19,12 @@ struct Row {
 
 // name, function
 constexpr std::array kOps = {
-    Row{"quantize", quantize_op}, Row{"dequantize", dequantize_op}, Row{"repack", repack_op},
-    Row{"merge", merge_op},       Row{"match", match_op},           Row{"reap", reap_op},
+    Row{"quantize", quantize_op},
+    Row{"dequantize", dequantize_op},
+    Row{"repack", repack_op},
+    Row{"merge", merge_op},
+    Row{"match", match_op},
+    Row{"reap", reap_op},
 };
 
 struct TensorOptions {
