@@ -165,8 +165,8 @@ TEST_CASE("to-megatron: what cannot be split or moved is refused, and nothing is
   refused({{"format", "dist"}}, "format");
   refused({{"names", "nemo"}}, "names");
   refused({{"model", golden::kModels + "fp8"}}, "head_dim");
-  refused({{"model", golden::kModels + "awq"}}, "FP8 in blocks");
-  refused({{"model", golden::kModels + "nvfp4_modelopt"}}, "others of its kind");
+  refused({{"model", golden::kModels + "awq"}}, "others of its kind");
+  refused({{"model", golden::kModels + "nvfp4_modelopt"}}, "FP8 in blocks");
   CHECK(folder.n_files() == 0);
 }
 
