@@ -209,6 +209,7 @@ class Collector {
       }
       MM2_RETURN_IF_ERROR(take(part, *tensor, m));
     }
+    MM2_RETURN_IF_ERROR(plan_parts(m.spec).status());  // widths and sizes that the layout has
     return m;
   }
 

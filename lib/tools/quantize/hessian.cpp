@@ -12,7 +12,8 @@ namespace {
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 Status check(std::span<const float> hessian, int64_t n) {
-  if (n < 0 || static_cast<int64_t>(hessian.size()) != n * n) {
+  constexpr int64_t kMost = 1 << 20;  // n * n is a number then
+  if (n < 0 || n > kMost || static_cast<int64_t>(hessian.size()) != n * n) {
     return error(Code::invalid_argument, "a Hessian of ", hessian.size(), " numbers for ", n,
                  " columns");
   }

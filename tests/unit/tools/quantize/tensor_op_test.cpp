@@ -204,6 +204,7 @@ TEST_CASE("tensor op: what cannot be is refused by name and nothing is written")
   refused("dequantize", "q", {"int4/f32.qweight"}, {{"format", "gptq"}}, "scales is missing");
   refused("dequantize", "q", {"int4/f32.scales"}, {{"format", "gptq"}}, "no tensor is called");
   refused("dequantize", "q", bench.names("q"), {{"format", "gptq"}, {"bits", 8}}, "must be");
+  refused("dequantize", "q", bench.names("q"), {{"format", "gptq"}, {"bits", 3}}, "");
   refused("repack", "q", bench.names("q"),
           {{"from", "gptq"}, {"format", "ct_packed"}, {"v1_zeros", "words"}, {"sym", true}},
           "only quantizing again");
