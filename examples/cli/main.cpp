@@ -102,6 +102,7 @@ int main(int argc, char** argv) {
   cli::add_forensics(program);
   cli::add_tensor(program);
   cli::add_reshard(program);
+  cli::add_kv_scales(program);
   cli::add_calibrate(program);
   cli::add_experts(program);
   cli::add_megatron(program);

@@ -94,8 +94,8 @@ ToolVerb& ToolVerb::json(const std::string& flag, const std::string& key, const 
   return *this;
 }
 
-ToolVerb& ToolVerb::writes() {
-  text("-o,--out", "out", "the folder to write; it must not exist", true);
+ToolVerb& ToolVerb::writes(bool required) {
+  text("-o,--out", "out", "the folder to write; it must not exist", required);
   text("--mem", "mem", "memory for the work, like 1.5G");
   text("--max-shard", "max_shard", "bytes of a shard, like 5G");
   flag("--dry-run", "dry_run", "say what would be written, and write nothing");

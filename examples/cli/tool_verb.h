@@ -32,7 +32,7 @@ class ToolVerb {
   /// JSON text, or @FILE with it.
   ToolVerb& json(const std::string& flag, const std::string& key, const std::string& help);
   /// The options of all verbs that write a checkpoint: --out, --mem, --max-shard, --dry-run.
-  ToolVerb& writes();
+  ToolVerb& writes(bool required = true);
 
   /// Registers what the verb does. `fixed` goes into the options as it is.
   void done(const Json& fixed = Json::object());

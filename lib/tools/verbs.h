@@ -20,6 +20,8 @@ Status run_to_megatron(const Json& options, const Host& host, Json* report);
 Status run_from_megatron(const Json& options, const Host& host, Json* report);
 Status run_roundtrip(const Json& options, const Host& host, Json* report);
 Status run_shard_plan(const Json& options, const Host& host, Json* report);
+Status run_kv_scales(const Json& options, const Host& host, Json* report);
+Status run_synth(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

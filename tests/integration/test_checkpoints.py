@@ -19,6 +19,7 @@ TINY_BF16 = program.data("models", "bf16_single")
 # Every verb that writes a checkpoint: its command line without -o. A new verb is a new line.
 WRITING = {
     "reshard": ["reshard", program.TINY, "--max-shard", "1M"],
+    "kv-scales": ["kv-scales", program.data("models", "nvfp4_modelopt"), "--min", "0.01"],
 }
 
 
@@ -117,6 +118,34 @@ class WritingVerbs(program.ProgramTest):
         self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--mem", "1M"), 4, str(report["memory_bytes"]))
         self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--collect", "reap,everything"), 2, "collect")
         self.assertFalse(os.path.exists(out + "2.partial"))
+
+    def test_scales_of_the_cache_are_listed_imported_and_stripped(self):
+        model = program.data("models", "nvfp4_modelopt")
+
+        def listed(folder):
+            return json.loads(self.assert_succeeds(program.run("kv-scales", folder, "--json")))["scales"]
+
+        original = listed(model)
+        self.assertEqual(len(original), 2)
+        self.write(["kv-scales", model, "--strip"], "bare")
+        self.assertEqual(listed(self.path("bare")), [])
+        self.write(["kv-scales", self.path("bare"), "--import", model], "again")
+        self.assertEqual(listed(self.path("again")), original)
+        self.write(["kv-scales", model, "--min", "0.0100000001"], "raised")
+        self.assertEqual([row["v_scale"] >= 0.01 for row in listed(self.path("raised"))], [True, True])
+        self.assert_fails(program.run("kv-scales", model, "--import", program.TINY, "-o", self.path("x")), 2)
+
+    def test_synth_plans_the_true_shapes(self):
+        done = program.run("synth", "--layers", 62, "-o", self.path("m2"), "--dry-run", "--json", "--mem", "1G")
+        report = json.loads(done.stdout.decode() or "{}")
+        if not report:  # a disk without room for the whole model says so, with both numbers
+            self.assert_fails(done, 4, "are free")
+            done = program.run("synth", "--layers", 1, "--experts", 8, "-o", self.path("m2"), "--dry-run", "--json")
+            report = json.loads(self.assert_succeeds(done))
+            self.assertEqual(report["tensors"], 11 + 8 * 3 * 2 + 4 + 2)
+        else:
+            # 48,239 weights and 47,864 scales.
+            self.assertEqual(report["tensors"], 96103)
 
     def test_a_manifest_tells_when_a_byte_has_changed(self):
         copy = self.path("copy")
