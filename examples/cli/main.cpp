@@ -7,16 +7,7 @@
 namespace cli {
 namespace {
 
-/// Verbs that the contract of the program names and that a later version will have.
-const char* const kLaterVerbs[] = {
-    "convert",       "quantize",       "repack",    "merge",       "calibrate",     "prune",
-    "match-experts", "delete-experts", "kv-scales", "to-megatron", "from-megatron", "shard-plan",
-    "reshard",       "roundtrip",      "manifest",  "resume",      "tensor"};
-
 std::string unknown_verb(const std::string& name) {
-  for (const char* later : kLaterVerbs) {
-    if (name == later) return "this version does not have the verb '" + name + "' yet";
-  }
   if (name == "serve") return "this program was built without the server (cpp-httplib was missing)";
   return "there is no verb '" + name + "'; `mm2 --help` lists all of them";
 }
@@ -102,6 +93,7 @@ int main(int argc, char** argv) {
   cli::add_forensics(program);
   cli::add_tensor(program);
   cli::add_reshard(program);
+  cli::add_quantize(program);
   cli::add_kv_scales(program);
   cli::add_calibrate(program);
   cli::add_experts(program);

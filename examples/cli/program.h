@@ -46,6 +46,7 @@ void add_verify(Program& program);
 void add_forensics(Program& program);
 void add_tensor(Program& program);
 void add_reshard(Program& program);
+void add_quantize(Program& program);
 void add_kv_scales(Program& program);
 void add_calibrate(Program& program);
 void add_experts(Program& program);

@@ -72,6 +72,14 @@ ToolVerb& ToolVerb::flag(const std::string& flag, const std::string& key, const 
   return *this;
 }
 
+ToolVerb& ToolVerb::boolean(const std::string& flag, const std::string& key,
+                            const std::string& help) {
+  const auto state = state_;
+  verb_->add_option_function<bool>(
+      flag, [state, key](const bool& value) { state->options[key] = value; }, help);
+  return *this;
+}
+
 ToolVerb& ToolVerb::json(const std::string& flag, const std::string& key, const std::string& help) {
   const auto state = state_;
   verb_

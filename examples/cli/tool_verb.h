@@ -29,6 +29,8 @@ class ToolVerb {
   ToolVerb& integer(const std::string& flag, const std::string& key, const std::string& help);
   ToolVerb& number(const std::string& flag, const std::string& key, const std::string& help);
   ToolVerb& flag(const std::string& flag, const std::string& key, const std::string& help);
+  /// true or false, to be said.
+  ToolVerb& boolean(const std::string& flag, const std::string& key, const std::string& help);
   /// JSON text, or @FILE with it.
   ToolVerb& json(const std::string& flag, const std::string& key, const std::string& help);
   /// The options of all verbs that write a checkpoint: --out, --mem, --max-shard, --dry-run.

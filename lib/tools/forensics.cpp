@@ -237,19 +237,18 @@ class Report {
       }
       const auto at = [&](double q) { return *percentile(deltas, q); };
       const LogHistogram& blocks = table_.blocks.at(name);
-      Json one = {
-          {"class", name},
-          {"tensors", members.size()},
-          {"elements", elements},
-          {"delta_min", deltas.front()},
-          {"delta_p50", at(50)},
-          {"delta_p99", at(99)},
-          {"delta_max", deltas.back()},
-          {"rel_l2", number_or_null(std::sqrt(dd / aa))},
-          {"norm_ratio", number_or_null(std::sqrt(bb / aa))},
-          {"block_rel_l2_p50", blocks.quantile(0.5)},
-          {"block_rel_l2_p99", blocks.quantile(0.99)},
-          {"noise_floor", noise_floor(members)}};
+      Json one = {{"class", name},
+                  {"tensors", members.size()},
+                  {"elements", elements},
+                  {"delta_min", deltas.front()},
+                  {"delta_p50", at(50)},
+                  {"delta_p99", at(99)},
+                  {"delta_max", deltas.back()},
+                  {"rel_l2", number_or_null(std::sqrt(dd / aa))},
+                  {"norm_ratio", number_or_null(std::sqrt(bb / aa))},
+                  {"block_rel_l2_p50", blocks.quantile(0.5)},
+                  {"block_rel_l2_p99", blocks.quantile(0.99)},
+                  {"noise_floor", noise_floor(members)}};
       if (!schedule_.t.empty()) one["mean_t"] = t / static_cast<double>(members.size());
       list.push_back(std::move(one));
     }

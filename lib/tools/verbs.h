@@ -22,6 +22,9 @@ Status run_roundtrip(const Json& options, const Host& host, Json* report);
 Status run_shard_plan(const Json& options, const Host& host, Json* report);
 Status run_kv_scales(const Json& options, const Host& host, Json* report);
 Status run_synth(const Json& options, const Host& host, Json* report);
+Status run_quantize(const Json& options, const Host& host, Json* report);
+Status run_convert(const Json& options, const Host& host, Json* report);
+Status run_repack(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2
