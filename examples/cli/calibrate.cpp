@@ -1,4 +1,5 @@
-// mm2 calibrate: what a model does with tokens of its use.
+// mm2 calibrate, mm2 prune: what a model does with tokens of its use, and a model without the experts that
+// do least.
 #include "tool_verb.h"
 
 namespace cli {
@@ -20,6 +21,22 @@ void add_calibrate(Program& program) {
       .integer("--max-tokens", "max_tokens", "stop reading after so many tokens")
       .text("--mem", "mem", "memory for the work, like 1.5G")
       .flag("--dry-run", "dry_run", "say how much memory and reading it takes, and do nothing")
+      .done();
+  ToolVerb(program, "prune", "A checkpoint without the experts that matter least",
+           "mm2 prune MODEL --stats stats.safetensors --ratio 0.25 -o OUT")
+      .model()
+      .text("--stats", "stats", "what calibrate wrote", true)
+      .text("--method", "method",
+            "reap (the default), frequency, ean_sum, ean_mean, weighted_ean_sum, reap_l2, random, "
+            "...")
+      .number("--ratio", "ratio", "share of experts to remove")
+      .integer("--keep", "keep", "experts to keep, instead of a ratio")
+      .boolean("--protect-super", "protect_super", "keep experts of extreme activations; true")
+      .flag("--all-layers", "all_layers", "look for those in the last quarter of the layers too")
+      .integer("--seed", "seed", "of method random")
+      .text("--mask-out", "mask_out", "write the choice as deleted_experts.json")
+      .flag("--strip-kv-bias", "strip_kv_bias", "leave k_bias and v_bias out")
+      .writes(false)
       .done();
 }
 

@@ -25,7 +25,7 @@ constexpr std::array kVerbs = {
     Verb{"merge", nullptr},
     Verb{"forensics", run_forensics},
     Verb{"calibrate", run_calibrate},
-    Verb{"prune", nullptr},
+    Verb{"prune", run_prune},
     Verb{"match-experts", run_match_experts},
     Verb{"delete-experts", run_delete_experts},
     Verb{"kv-scales", run_kv_scales},

@@ -8,7 +8,7 @@ import unittest
 import program
 
 VERBS = ["chat", "generate", "logits", "score", "bench", "estimate", "tokenize", "detokenize", "render", "parse", "inspect",
-         "verify", "tensor", "calibrate", "quantize", "convert", "repack", "kv-scales", "synth", "reshard", "manifest", "resume", "doctor", "version"]
+         "verify", "tensor", "calibrate", "prune", "quantize", "convert", "repack", "kv-scales", "synth", "reshard", "manifest", "resume", "doctor", "version"]
 
 
 class CommandLine(program.ProgramTest):
