@@ -6,19 +6,13 @@
 #include "probe.h"
 #include "program.h"
 #include "progress.h"
-#include "tool_report.h"
+#include "tool_verb.h"
 
 namespace cli {
 namespace {
 
 struct AboutOptions {
   bool json = false;
-};
-
-struct DoctorOptions {
-  std::string model;
-  bool json = false;
-  ProgressStyle progress = ProgressStyle::automatic;
 };
 
 Json library_json(const std::string& doing, mm2_status (*describe)(mm2_buffer*, mm2_error*)) {
@@ -82,11 +76,7 @@ void print_machine(const Json& system) {
               plain(cuda.value("detail", Json("no plug-in"))).c_str());
 }
 
-ExitCode run_doctor(const DoctorOptions& options) {
-  if (!options.model.empty()) {
-    const Json tool_options = {{"model", find_model(options.model)}};
-    return run_tool("doctor", tool_options, options.json, options.progress);
-  }
+ExitCode examine_machine(bool json) {
   Json system = library_json("examining this machine", mm2_system_info);
   MachineProbe probe(0);
   probe.measure_read();
@@ -94,7 +84,7 @@ ExitCode run_doctor(const DoctorOptions& options) {
   system["probe"] = {{"read_gb_per_s", probe.read_gb_per_s()},
                      {"peak_gflop_per_s", probe.peak_gflop_per_s()},
                      {"threads", probe.n_threads()}};
-  if (options.json) {
+  if (json) {
     print_json(system);
   } else {
     print_machine(system);
@@ -112,14 +102,17 @@ void add_version(Program& program) {
 }
 
 void add_doctor(Program& program) {
-  const auto options = std::make_shared<DoctorOptions>();
-  CLI::App* verb = program.add_verb(
-      "doctor", "What this machine offers; with MODEL: what is wrong with a checkpoint",
-      "mm2 doctor");
-  verb->add_option("model", options->model, "checkpoint to examine")->type_name("MODEL");
-  verb->add_flag("--json", options->json, "one JSON object");
-  add_progress(verb, options->progress);
-  program.on_run(verb, [options] { return run_doctor(*options); });
+  ToolVerb(program, "doctor",
+           "What this machine offers; with MODEL: what is wrong with a checkpoint",
+           "mm2 doctor MODEL --engine vllm --tp 8")
+      .model("model", false)
+      .text("--engine", "engine", "vllm, sglang or mm2: their rules too")
+      .integer("--tp", "tp", "tensor parallel ranks that it is to be served on")
+      .integer("--ep", "ep", "expert parallel ranks")
+      .flag("--deep", "deep", "read every value: NaN, infinity")
+      .flag("--fix", "fix", "write a checkpoint (-o) with what can be repaired without data")
+      .writes(false)
+      .done(examine_machine);
 }
 
 }  // namespace cli

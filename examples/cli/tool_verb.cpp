@@ -110,11 +110,10 @@ ToolVerb& ToolVerb::writes(bool required) {
   return *this;
 }
 
-void ToolVerb::done(const Json& fixed) {
-  program_.on_run(verb_, [name = name_, state = state_, fixed] {
-    Json options = state->options;
-    for (const auto& [key, value] : fixed.items()) options[key] = value;
-    return run_tool(name, options, state->json, state->progress);
+void ToolVerb::done(std::function<ExitCode(bool json)> without_model) {
+  program_.on_run(verb_, [name = name_, state = state_, without_model] {
+    if (without_model && !state->options.contains("model")) return without_model(state->json);
+    return run_tool(name, state->options, state->json, state->progress);
   });
 }
 

@@ -6,6 +6,7 @@
 //   verb.done();
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,8 +37,8 @@ class ToolVerb {
   /// The options of all verbs that write a checkpoint: --out, --mem, --max-shard, --dry-run.
   ToolVerb& writes(bool required = true);
 
-  /// Registers what the verb does. `fixed` goes into the options as it is.
-  void done(const Json& fixed = Json::object());
+  /// Registers what the verb does. `without_model`, where given, is done instead when no model was named.
+  void done(std::function<ExitCode(bool json)> without_model = nullptr);
 
  private:
   struct State {

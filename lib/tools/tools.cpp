@@ -18,7 +18,7 @@ constexpr std::array kVerbs = {
     Verb{"inspect", run_inspect},
     Verb{"verify", run_verify},
     Verb{"tensor", run_tensor},
-    Verb{"doctor", nullptr},
+    Verb{"doctor", run_doctor},
     Verb{"convert", run_convert},
     Verb{"quantize", run_quantize},
     Verb{"repack", run_repack},

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -181,6 +182,64 @@ class WritingVerbs(program.ProgramTest):
             self.write(command, name)
             self.assert_succeeds(program.run("verify", self.path(name), "--deep"))
         self.assert_fails(program.run("quantize", program.TINY, "--format", "gptq", "--algo", "gptq", "-o", self.path("x")), 2, "stats")
+
+    def test_doctor_knows_which_ranks_can_serve_a_model(self):
+        model = program.data("models", "fp8")
+        report = json.loads(program.run("doctor", model, "--tp", 3, "--json").stdout)
+        self.assertTrue(any(f["check"] == "serving" and f["severity"] == "error" for f in report["findings"]), report)
+        report = json.loads(self.assert_succeeds(program.run("doctor", model, "--json")))
+        self.assertEqual(report["errors"], 0)
+
+    def test_doctor_finds_a_cold_expert_and_its_repair_holds(self):
+        sick = self.path("sick")
+        shutil.copytree(program.data("models", "nvfp4_modelopt"), sick)
+        name = "model.layers.1.block_sparse_moe.experts.3.w1.input_scale"
+        listed = json.loads(self.assert_succeeds(program.run("inspect", sick, "--tensor", name, "--json")))["tensors"][0]
+        with open(os.path.join(sick, listed["file"]), "r+b") as file:
+            file.seek(listed["offset"])
+            scale = struct.unpack("<f", file.read(4))[0]
+            file.seek(listed["offset"])
+            file.write(struct.pack("<f", scale / 16))
+        findings = json.loads(self.assert_succeeds(program.run("doctor", sick, "--json")))["findings"]
+        cold = [f for f in findings if f["check"] == "cold experts"]
+        self.assertEqual(len(cold), 1)
+        self.assertIn("layer 1: w1", cold[0]["where"])
+        self.assertIn("experts.3.w1", cold[0]["found"])
+        self.assert_succeeds(program.run("doctor", sick, "--fix", "-o", self.path("well")))
+        findings = json.loads(self.assert_succeeds(program.run("doctor", self.path("well"), "--json")))["findings"]
+        self.assertEqual([f for f in findings if f["check"] == "cold experts"], [])
+        self.assert_fails(program.run("doctor", sick, "--fix"), 2, "out")
+
+    def test_doctor_reads_every_value_when_asked(self):
+        sick = self.path("nan")
+        shutil.copytree(TINY_BF16, sick)
+        listed = json.loads(self.assert_succeeds(program.run("inspect", sick, "--tensor", "model.norm.weight", "--json")))["tensors"][0]
+        with open(os.path.join(sick, listed["file"]), "r+b") as file:
+            file.seek(listed["offset"] + 2)
+            file.write(b"\xc0\x7f")  # NaN in BF16
+        done = program.run("doctor", sick, "--deep", "--json")
+        self.assertEqual(done.returncode, 3)
+        values = [f for f in json.loads(done.stdout)["findings"] if f["check"] == "values"]
+        self.assertEqual([f["where"] for f in values], ["model.norm.weight"])
+
+    def test_pruning_removes_what_statistics_say_and_the_child_runs(self):
+        stats = self.path("stats.safetensors")
+        self.assert_succeeds(program.run("calibrate", program.TINY, self.tokens(), "-o", stats))
+        for method in ("reap", "frequency", "ean_sum", "random"):
+            out = self.path(method)
+            done = program.run("prune", program.TINY, "--stats", stats, "--method", method, "--ratio", "0.25", "-o", out, "--mask-out", out + ".json", "--json")
+            report = json.loads(self.assert_succeeds(done))
+            self.assertEqual(report["kept"], 12)
+            with open(out + ".json") as file:
+                mask = json.load(file)
+            self.assertEqual([len(mask[str(layer)]) for layer in range(4)], [4] * 4)
+            self.assert_succeeds(program.run("verify", out, "--deep", "--hash"))
+            self.assert_succeeds(program.run("generate", out, "--prompt", "The", "--greedy", "--max-tokens", 2))
+            again = self.path(method + "-again")
+            self.assert_succeeds(program.run("delete-experts", program.TINY, again, "--deleted-experts-file", out + ".json", "--num-original-experts", 16,
+                                             "--num-retained-experts", 12))
+            self.assertEqual(self.tensors(again), self.tensors(out))
+        self.assert_fails(program.run("prune", program.TINY, "--stats", stats, "--keep", 3, "-o", self.path("x")), 2)
 
     def test_scales_of_the_cache_are_listed_imported_and_stripped(self):
         model = program.data("models", "nvfp4_modelopt")
