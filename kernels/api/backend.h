@@ -82,6 +82,11 @@ struct Backend {
                          int64_t first, int64_t n, void* to);
   void (*write_positions)(const KvCache* kv, const ModelShape* shape, const StepRow* row,
                           int64_t first, int64_t n, const void* from);
+
+  /// Bits 1 << CodeLayout of the layouts of codes that pack takes beside bytes: where n_rows is a
+  /// multiple of pack_rows and n_in one of 128. kFp4 comes in kNibblesOfRows only, ordered columns
+  /// in kNibblesOfWords, which stand in their own order then.
+  int32_t code_layouts = 0;
 };
 
 // The backends that are built into the library.

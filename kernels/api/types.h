@@ -44,6 +44,15 @@ constexpr Format plain(int32_t number) {
 /// Fixed block of positions at which attention splits its sums; a KV block holds a multiple of it.
 constexpr int32_t kAttentionBlock = 64;
 
+/// How the codes of MatrixRows lie.
+enum CodeLayout : int32_t {
+  kByteEach = 0,        // a byte for each code, rows without gaps
+  kNibblesOfRows = 1,   // nibble t of dword [row, k] is column 8 k + t of the row
+  kNibblesOfWords = 2,  // nibble t of dword [k, row] is column 8 k + t of the row: GPTQ
+  kNibblesOfEight =
+      3  // nibble {0,4,1,5,2,6,3,7}[j] of dword [k, r] is column k of row 8 r + j: AWQ
+};
+
 /// Rows [first_row, first_row + n_rows) of a matrix [n_out, n_in], on their way into a packed one.
 struct MatrixRows {
   Format format;
@@ -55,6 +64,10 @@ struct MatrixRows {
   const float* scales;   // [n_rows, n_patches(n_in)], null where kPlain
   const uint8_t* zeros;  // [n_rows, n_patches(n_in)] where Format::zeros, else null
   const int32_t* order;  // [n_in] where Format::ordered: column i meets activation order[i]
+  int32_t code_layout = kByteEach;
+  int64_t code_stride = 0;  // not kByteEach: dwords from the first index above to its next
+  // not kByteEach, kFp4 with scales of kE4M3: [n_rows, n_patches] as stored, 0x01 to 0x7E; no `scales`
+  const uint8_t* scale_codes = nullptr;
 };
 
 /// A whole matrix [n_out, n_in] in the layout of the backend that packed it. What it stands for is

@@ -146,7 +146,8 @@ class Loader {
     for (int64_t row = piece.first_row; row < end; row += w.rows_per_tile) {
       const int64_t n = std::min(w.rows_per_tile, end - row);
       kernels::MatrixRows rows;
-      MM2_RETURN_IF_ERROR(decode(m, source_, raw, row, n, decoded, rows, notes_));
+      MM2_RETURN_IF_ERROR(
+          decode(m, source_, raw, row, n, decoded, rows, notes_, backend_.code_layouts));
       backend_.pack(&rows, memory_ + w.offset);
     }
     let_go_of_parts(m, source_, raw);  // or the file would stay in the process beside the weights

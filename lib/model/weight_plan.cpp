@@ -10,6 +10,8 @@ namespace mm2 {
 namespace {
 
 constexpr int64_t kTileRows = 128;  // decoded codes of so many rows stay in a core's own cache
+// Where kernels take words whose columns are rows: of one stored row so much is next to each other.
+constexpr int64_t kWordTileRows = 512;
 
 uint64_t key_of(Role role, int32_t layer, int32_t expert) {
   return static_cast<uint64_t>(role) | static_cast<uint64_t>(layer + 1) << 8 |
@@ -65,6 +67,17 @@ Status describe(const DescribedWeights::Weight& weight, const TensorSource& sour
   return {};
 }
 
+int64_t tile_rows(const kernels::Backend& backend, const PlannedWeight& w) {
+  if (!w.coded) return kTileRows;
+  const Packing packing = w.coded->description.scheme->packing;
+  const int32_t layout = packing == Packing::gptq  ? kernels::kNibblesOfWords
+                         : packing == Packing::awq ? kernels::kNibblesOfEight
+                                                   : kernels::kByteEach;
+  const bool as_stored =
+      w.coded->description.bits == 4 && (w.format.ordered == 0 || packing == Packing::gptq);
+  return as_stored && (backend.code_layouts & 1 << layout) != 0 ? kWordTileRows : kTileRows;
+}
+
 Status set_size(const kernels::Backend& backend, const DescribedWeights::Weight& weight,
                 const TensorSource& source, PlannedWeight& w) {
   const int64_t n_rows = w.place.n_rows();
@@ -83,7 +96,7 @@ Status set_size(const kernels::Backend& backend, const DescribedWeights::Weight&
   const int64_t step = w.packed ? backend.pack_rows : 1;
   const auto all = static_cast<int64_t>(piece_read_bytes(w, 0, n_rows));
   const int64_t row_bytes = std::max<int64_t>(1, ceil_div(all, std::max<int64_t>(1, n_rows)));
-  w.rows_per_tile = round_up(kTileRows, step);
+  w.rows_per_tile = round_up(tile_rows(backend, w), step);
   const int64_t unit = w.coded ? w.rows_per_tile : step;
   const int64_t rows = static_cast<int64_t>(kLoadPieceBytes) / row_bytes;
   w.rows_per_job = std::max(unit, rows / unit * unit);

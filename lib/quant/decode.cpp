@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "kernels/api/format.h"
 #include "quant/scales.h"
 #include "quant/unpack.h"
 
@@ -46,7 +47,17 @@ class Decoder {
     zeros_ = reinterpret_cast<uint8_t*>(memory + padded(n_rows * n_patches_ * 4));
   }
 
-  Status run(kernels::MatrixRows& rows, DecodeNotes& notes) {
+  Status run(kernels::MatrixRows& rows, DecodeNotes& notes, int32_t code_layouts) {
+    const int32_t layout = stored_layout();
+    if ((code_layouts & 1 << layout) != 0) {
+      MM2_RETURN_IF_ERROR(take_zeros(notes));
+      const bool in_codes = kernels::scale_in_code(m_.format);
+      if (!in_codes) take_scales();
+      if (in_codes ? are_positive(scale_codes(), n_rows_ * n_patches_) : scales_are_sound()) {
+        leave_codes(layout, rows);
+        return {};
+      }
+    }
     const uint8_t* codes = take_codes();
     if (ordered_ != nullptr) {
       permute_columns(codes, raw_.order, n_rows_, n_cols_, ordered_);
@@ -54,7 +65,8 @@ class Decoder {
     }
     if (scheme_.codes == CodeType::e4m3) MM2_RETURN_IF_ERROR(check_codes(codes));
     MM2_RETURN_IF_ERROR(take_zeros(notes));
-    MM2_RETURN_IF_ERROR(take_scales(codes));
+    take_scales();
+    MM2_RETURN_IF_ERROR(check_scales_of(codes));
     rows = {m_.format, m_.n_rows, n_cols_, stored_row_ - m_.first_row,
             n_rows_,   codes,     scales_, m_.format.zeros != 0 ? zeros_ : nullptr,
             raw_.order};
@@ -65,6 +77,60 @@ class Decoder {
   const std::byte* part(size_t i) const { return raw_.parts[i]; }
   WordWindow words(int64_t first) const {
     return {reinterpret_cast<const uint32_t*>(part(0)) + first, raw_.windows[0].n_cols};
+  }
+
+  // The layout in which kernels may take the codes as they are stored, or kByteEach.
+  int32_t stored_layout() const {
+    const bool four = d_.bits == 4 && (m_.format.bits == 4 || m_.format.scheme == kernels::kFp4);
+    const bool whole = n_rows_ % 64 == 0 && n_cols_ % 128 == 0;
+    if (!four || !whole) return kernels::kByteEach;
+    if (m_.format.ordered != 0 && scheme_.packing != Packing::gptq) return kernels::kByteEach;
+    const Window& w = raw_.windows[0];
+    switch (scheme_.packing) {
+      case Packing::nibbles:
+        return w.n_cols * 2 == n_cols_ ? kernels::kNibblesOfRows : kernels::kByteEach;
+      case Packing::dense_words:
+        return w.n_cols * 8 == n_cols_ ? kernels::kNibblesOfRows : kernels::kByteEach;
+      case Packing::gptq:
+        return kernels::kNibblesOfWords;
+      case Packing::awq:
+        return kernels::kNibblesOfEight;
+      default:
+        return kernels::kByteEach;
+    }
+  }
+
+  // Scales of E4M3 as they are stored, [n_rows, n_patches].
+  const uint8_t* scale_codes() const {
+    const size_t i = index_of(scheme_, PartKind::scale);
+    const int64_t first = (stored_row_ - raw_.windows[i].first_row) * n_patches_;
+    return reinterpret_cast<const uint8_t*>(part(i)) + first;
+  }
+
+  // Whether no code has to be looked at to know that the scales are right.
+  bool scales_are_sound() const {
+    const int64_t n = n_rows_ * n_patches_;
+    return keep_rule(scale_rule(d_), scales_, n) && !some_vanish(scales_, n);
+  }
+
+  void leave_codes(int32_t layout, kernels::MatrixRows& rows) const {
+    const Window& w = raw_.windows[0];
+    const std::byte* from = part(0);
+    int64_t stride = w.n_cols;
+    if (layout == kernels::kNibblesOfRows) {
+      stride = n_cols_ / 8;
+      from += (stored_row_ - w.first_row) * stride * 4;
+    } else if (layout == kernels::kNibblesOfWords) {
+      from += (stored_row_ - w.first_col) * 4;
+    } else {
+      from += (stored_row_ / 8 - w.first_col) * 4;
+    }
+    rows = {m_.format,  m_.n_rows, n_cols_, stored_row_ - m_.first_row,
+            n_rows_,    from,      scales_, m_.format.zeros != 0 ? zeros_ : nullptr,
+            raw_.order, layout,    stride};
+    if (!kernels::scale_in_code(m_.format)) return;
+    rows.scales = nullptr;
+    rows.scale_codes = scale_codes();
   }
 
   const uint8_t* take_codes() {
@@ -214,7 +280,7 @@ class Decoder {
                  static_cast<int>(zeros_[k]), ", but sym is true, which makes it ", half);
   }
 
-  Status take_scales(const uint8_t* codes) {
+  void take_scales() {
     const size_t i = index_of(scheme_, PartKind::scale);
     const TensorInfo& tensor = *d_.parts[i];
     const Window& w = raw_.windows[i];
@@ -241,7 +307,6 @@ class Decoder {
     } else {
       widened((stored_row_ - w.first_row) * n_patches_, n_rows_ * n_patches_, scales_);
     }
-    return check_scales_of(tensor, p, codes);
   }
 
   template <typename F>
@@ -258,7 +323,10 @@ class Decoder {
     }
   }
 
-  Status check_scales_of(const TensorInfo& tensor, const Part& p, const uint8_t* codes) const {
+  Status check_scales_of(const uint8_t* codes) const {
+    const size_t i = index_of(scheme_, PartKind::scale);
+    const TensorInfo& tensor = *d_.parts[i];
+    const Part& p = scheme_.parts[i];
     const ScaleRule rule = scale_rule(d_);
     const int64_t n = n_rows_ * n_patches_;
     const bool small = !rule.may_vanish && some_vanish(scales_, n);
@@ -320,8 +388,8 @@ uint64_t staged_bytes(const CodedMatrix& m, int64_t n_rows) {
 
 Status decode(const CodedMatrix& m, const TensorSource& source, const RawParts& raw,
               int64_t first_row, int64_t n_rows, std::byte* memory, kernels::MatrixRows& rows,
-              DecodeNotes& notes) {
-  return Decoder(m, source, raw, first_row, n_rows, memory).run(rows, notes);
+              DecodeNotes& notes, int32_t code_layouts) {
+  return Decoder(m, source, raw, first_row, n_rows, memory).run(rows, notes, code_layouts);
 }
 
 }  // namespace mm2

@@ -205,6 +205,15 @@ void unpack_signed(const uint8_t* from, int64_t n, uint8_t* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = from[i] ^ 0x80u;
 }
 
+bool are_positive(const uint8_t* codes, int64_t n) {
+  uint8_t most = 0;  // of code - 1, which is 255 for 0
+  for (int64_t i = 0; i < n; ++i) {
+    const auto below = static_cast<uint8_t>(codes[i] - 1);
+    most = below > most ? below : most;
+  }
+  return most < 0x7E;
+}
+
 bool has_e4m3_nan(const uint8_t* codes, int64_t n) {
   typedef int8_t Flags __attribute__((vector_size(16)));
   Flags found[4] = {};

@@ -36,6 +36,9 @@ void permute_columns(const uint8_t* from, const int32_t* order, int64_t n_rows, 
 /// to[i] = from[i] + 128: signed codes counted from 0.
 void unpack_signed(const uint8_t* from, int64_t n, uint8_t* to);
 
+/// Whether all codes of E4M3 are numbers above 0.
+bool are_positive(const uint8_t* codes, int64_t n);
+
 /// Whether some code is 0x7F or 0xFF: NaN in E4M3.
 bool has_e4m3_nan(const uint8_t* codes, int64_t n);
 

@@ -46,6 +46,105 @@ TEST_CASE("pack: rows packed in pieces give the bytes of the whole, padding incl
   }
 }
 
+namespace {
+
+// The dwords of a layout, from a byte for each code [n_out, n_in].
+std::vector<uint32_t> words_of(int32_t layout, const std::vector<uint8_t>& codes, int64_t n_out,
+                               int64_t n_in, int64_t stride) {
+  const int64_t rows = layout == kNibblesOfRows    ? n_out
+                       : layout == kNibblesOfWords ? n_in / 8
+                                                   : n_in;
+  std::vector<uint32_t> words(static_cast<size_t>(rows * stride), 0xABABABABu);
+  constexpr int kOfEight[] = {0, 4, 1, 5, 2, 6, 3, 7};
+  for (int64_t row = 0; row < n_out; ++row) {
+    for (int64_t k = 0; k < n_in; ++k) {
+      int64_t at = row * stride + k / 8, nibble = k % 8;
+      if (layout == kNibblesOfWords) at = k / 8 * stride + row;
+      if (layout == kNibblesOfEight) at = k * stride + row / 8, nibble = kOfEight[row % 8];
+      uint32_t& word = words[static_cast<size_t>(at)];
+      const uint32_t code = codes[static_cast<size_t>(row * n_in + k)];
+      word = (word & ~(15u << (4 * nibble))) | code << (4 * nibble);
+    }
+  }
+  return words;
+}
+
+}  // namespace
+
+TEST_CASE("pack: words of a checkpoint give the bytes that their codes give") {
+  Random random(7);
+  const Backend& backend = *tested_backend();
+  for (const int64_t n_in : {128, 384}) {
+    for (const int64_t n_out : {64, 128, 320}) {
+      for (const NamedFormat& named : all_formats(n_out, n_in)) {
+        const Format& f = named.format;
+        const bool four = f.scheme == kFp4 || (f.scheme == kInteger && f.bits == 4);
+        if (!four) continue;
+        std::vector<uint8_t> codes(static_cast<size_t>(n_out * n_in));
+        for (uint8_t& c : codes) c = static_cast<uint8_t>(random.bits() & 15u);
+        const auto n = static_cast<size_t>(n_out * n_patches(f, n_in));
+        std::vector<uint8_t> scale_codes(n), zeros(n);
+        std::vector<float> scales(n);
+        for (size_t i = 0; i < n; ++i) {
+          scale_codes[i] = static_cast<uint8_t>(1 + random.bits() % 0x7E);
+          scales[i] = f.number == kE4M3 ? e4m3_to_f32(scale_codes[i])
+                                        : std::ldexp(1.0f, static_cast<int>(random.bits() % 9));
+          zeros[i] = static_cast<uint8_t>(random.bits() & 15u);
+        }
+        // Stored column order[i] is packed column i.
+        std::vector<int32_t> order(static_cast<size_t>(n_in));
+        for (size_t i = 0; i < order.size(); ++i) {
+          order[i] = static_cast<int32_t>(f.ordered != 0 ? i * 77 % order.size() : i);
+        }
+        std::vector<uint8_t> stored(codes.size());
+        for (size_t i = 0; i < codes.size(); ++i) {
+          const auto width = order.size();
+          stored[i / width * width + static_cast<size_t>(order[i % width])] = codes[i];
+        }
+        const int64_t bytes = backend.packed_bytes(&f, n_out, n_in);
+        const MatrixRows plain_codes{
+            f, n_out, n_in, 0, n_out, codes.data(), scales.data(), zeros.data(), order.data()};
+        const Memory want(bytes, 0x55);
+        generic_backend()->pack(&plain_codes, want.get());
+        for (const int32_t layout : {kNibblesOfRows, kNibblesOfWords, kNibblesOfEight}) {
+          if ((backend.code_layouts & 1 << layout) == 0) continue;
+          if (f.scheme == kFp4 && layout != kNibblesOfRows) continue;
+          if (f.ordered != 0 && layout != kNibblesOfWords) continue;
+          const int64_t width = layout == kNibblesOfRows    ? n_in / 8
+                                : layout == kNibblesOfWords ? n_out
+                                                            : n_out / 8;
+          const int64_t stride = layout == kNibblesOfRows ? width : width + 3;
+          const auto words = words_of(layout, stored, n_out, n_in, stride);
+          // All rows at once, and 64 at a time.
+          for (const int64_t step : {n_out, int64_t{64}}) {
+            const Memory got(bytes, 0xAA);
+            for (int64_t row = 0; row < n_out; row += step) {
+              MatrixRows rows = plain_codes;
+              rows.first_row = row;
+              rows.n_rows = step;
+              rows.code_layout = layout;
+              rows.code_stride = stride;
+              rows.codes = words.data() + (layout == kNibblesOfRows    ? row * stride
+                                           : layout == kNibblesOfWords ? row
+                                                                       : row / 8);
+              rows.scales += row * n_patches(f, n_in);
+              rows.zeros += row * n_patches(f, n_in);
+              if (f.number == kE4M3) {
+                rows.scales = nullptr;
+                rows.scale_codes = scale_codes.data() + row * n_patches(f, n_in);
+              }
+              backend.pack(&rows, got.get());
+            }
+            INFO(named.name << " [" << n_out << ", " << n_in << "], layout " << layout << ", "
+                            << step << " rows at once");
+            CHECK(std::memcmp(got.get(), want.get(), got.size()) == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("pack: codes may lie at any address") {
   Random random(2);
   const auto values = random.vector(3 * 5);

@@ -7,6 +7,9 @@
 namespace mm2::kernels::avx512 {
 
 void pack(const MatrixRows*, void* packed);
+/// Of rows that are not kByteEach (Backend::code_layouts): the codes; the scales and zeros.
+void pack_nibbles(const MatrixRows& rows, void* packed);
+void pack_scales(const MatrixRows& rows, void* packed);
 void embed(const Executor*, const EmbedArgs<float>*);
 void rms_norm(const Executor*, const RmsNormArgs<float>*);
 void linear(const Executor*, const LinearArgs<float>*, bool pairs);

@@ -38,8 +38,12 @@ int32_t step(const StepPlan* plan) {
 }
 
 template <bool pairs>
-constexpr Backend kBackend = common::cpu_backend(pairs ? "avx512_pairs" : "avx512", avx512::pack,
-                                                 &kOps<pairs>, step_scratch_bytes, step<pairs>);
+constexpr Backend kBackend = [] {
+  Backend b = common::cpu_backend(pairs ? "avx512_pairs" : "avx512", avx512::pack, &kOps<pairs>,
+                                  step_scratch_bytes, step<pairs>);
+  b.code_layouts = 1 << kNibblesOfRows | 1 << kNibblesOfWords | 1 << kNibblesOfEight;
+  return b;
+}();
 
 }  // namespace
 
