@@ -124,10 +124,14 @@ void check_part(const ViewWeight& weight, const std::string& what, int64_t n_row
   const WeightDescription& d = weight.description;
   if (d.is_plain()) return;
   const std::string shape = join("[", n_rows, ", ", n_cols, "] in ", d.to_string());
+  const Granularity granularity = d.scheme->granularity;
   bool ok = true;
-  if (d.scale_rows > 1 && d.scale_rows < weight.place.n_rows()) ok = n_rows % d.scale_rows == 0;
-  if (d.scale_cols > 1 && d.scale_cols < weight.place.n_cols()) {
-    ok = ok && n_cols % d.scale_cols == 0;
+  if (granularity == Granularity::block && n_rows != weight.place.n_rows()) {
+    ok = n_rows % d.scale_rows == 0;
+  }
+  if ((granularity == Granularity::block || granularity == Granularity::group) &&
+      n_cols != weight.place.n_cols()) {
+    ok = ok && n_cols % std::max<int64_t>(1, d.scale_cols) == 0;
   }
   legality.add(what, ok, join(what, " ", shape, ok ? "" : ": scales straddle devices"));
   if (d.scheme->codes == CodeType::integer && d.bits == 4) {

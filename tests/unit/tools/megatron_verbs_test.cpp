@@ -258,6 +258,16 @@ TEST_CASE("shard-plan: bytes of a device add up, and illegal splits are told") {
   CHECK(says(run("shard-plan", {{"model", kBf16}, {"tp", 4}, {"ep", 2}}).status, "ep"));
   // Blocks of 128 rows of an expert of 128 do not go over two devices; whole experts do.
   const std::string fp8 = golden::kModels + "fp8";
+  const auto check_of = [](const Json& report, const std::string& name) {
+    for (const Json& row : report.at("checks")) {
+      if (row.at("check") == name) return row.at("ok").get<bool>();
+    }
+    FAIL("no check " << name);
+    return false;
+  };
+  CHECK_FALSE(check_of(plan({{"model", fp8}, {"tp", 2}}), "w1"));
+  CHECK(check_of(plan({{"model", fp8}, {"tp", 2}, {"ep", 2}}), "w1"));
+  CHECK(check_of(plan({{"model", fp8}}), "w1"));
   CHECK(plan({{"model", fp8}, {"tp", 2}}).at("legal") == false);
 }
 
