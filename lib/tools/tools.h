@@ -24,6 +24,19 @@ namespace mm2 {
 ///             ("percentile", "max", "mad", "noise-floor", "per-class"), percentile (99), low (0.5),
 ///             span (0.35), mad_full (6), top (50), bins (35); strict: weights without a partner
 ///             and a schedule that cannot be made fail
+///   match-experts  model, reference (a pruned one): which experts it has kept; min_margin (0.02) and
+///             max_cost (0.3) of a pair that is no exact copy; save_deleted_experts: the mask file;
+///             details: a file with every pair; strict: another order fails
+///   delete-experts  model, out, and compare_with (a pruned model; save_deleted_experts) or
+///             deleted_experts_file; num_original_experts, num_retained_experts, strip_kv_bias (true)
+///   to-megatron  model, out; tp, pp, ep, etp, vpp, first_layers, last_layers, pad_vocab (128), names
+///             ("slime", "bridge"), format ("torch", "safetensors")
+///   from-megatron  model (the folder of release/ or iter_NNNNNNN/), config (a checkpoint; default: the
+///             folder itself), out, and the layout unless to-megatron has left it there
+///   roundtrip  model, chain ("to-megatron", "from-megatron") and a layout: carried out in memory, every
+///             byte compared
+///   shard-plan  model, tp, ep (1 or tp): bytes of a device, what engines refuse (strict: fails);
+///             eplb (file of loads), redundant, nodes, groups: where experts go
 ///
 /// All take threads. Errors: not_found for a verb or file that does not exist, unsupported for
 /// verbs that are not implemented yet, invalid_argument for unknown or ill-typed options,
