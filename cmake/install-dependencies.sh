@@ -8,7 +8,7 @@
 #   cmake/install-dependencies.sh --list     prints the names, installs nothing
 set -eu
 
-program="g++ libc6-dev cmake ninja-build pkg-config libabsl-dev nlohmann-json3-dev libeigen3-dev libxxhash-dev libcli11-dev libcpp-httplib-dev libedit-dev"
+program="g++ libc6-dev cmake ninja-build pkg-config libabsl-dev nlohmann-json3-dev libeigen3-dev libxxhash-dev libcli11-dev libcpp-httplib-dev libedit-dev libyaml-cpp-dev"
 python="pybind11-dev python3-dev python3-numpy python3-venv"
 tests="binutils catch2 python3 ccache doxygen mypy $python"
 fuzz="clang-14 libclang-rt-14-dev"

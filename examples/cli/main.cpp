@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   cli::add_inspect(program);
   cli::add_verify(program);
   cli::add_forensics(program);
+  cli::add_merge(program);
   cli::add_tensor(program);
   cli::add_reshard(program);
   cli::add_quantize(program);

@@ -44,6 +44,7 @@ void add_parse(Program& program);
 void add_inspect(Program& program);
 void add_verify(Program& program);
 void add_forensics(Program& program);
+void add_merge(Program& program);
 void add_tensor(Program& program);
 void add_reshard(Program& program);
 void add_quantize(Program& program);

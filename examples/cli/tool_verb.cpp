@@ -102,6 +102,21 @@ ToolVerb& ToolVerb::json(const std::string& flag, const std::string& key, const 
   return *this;
 }
 
+ToolVerb& ToolVerb::values(
+    const std::string& name, const std::string& help,
+    std::function<void(const std::vector<std::string>&, Json& options)> apply) {
+  const auto state = state_;
+  verb_
+      ->add_option_function<std::vector<std::string>>(
+          name,
+          [state, apply = std::move(apply)](const std::vector<std::string>& values) {
+            apply(values, state->options);
+          },
+          help)
+      ->required();
+  return *this;
+}
+
 ToolVerb& ToolVerb::writes(bool required) {
   text("-o,--out", "out", "the folder to write; it must not exist", required);
   text("--mem", "mem", "memory for the work, like 1.5G");

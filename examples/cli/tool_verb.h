@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "program.h"
 #include "tool_report.h"
@@ -34,6 +35,9 @@ class ToolVerb {
   ToolVerb& boolean(const std::string& flag, const std::string& key, const std::string& help);
   /// JSON text, or @FILE with it.
   ToolVerb& json(const std::string& flag, const std::string& key, const std::string& help);
+  /// Positional values that `apply` makes options of.
+  ToolVerb& values(const std::string& name, const std::string& help,
+                   std::function<void(const std::vector<std::string>&, Json& options)> apply);
   /// The options of all verbs that write a checkpoint: --out, --mem, --max-shard, --dry-run.
   ToolVerb& writes(bool required = true);
 

@@ -22,7 +22,7 @@ constexpr std::array kVerbs = {
     Verb{"convert", run_convert},
     Verb{"quantize", run_quantize},
     Verb{"repack", run_repack},
-    Verb{"merge", nullptr},
+    Verb{"merge", run_merge},
     Verb{"forensics", run_forensics},
     Verb{"calibrate", run_calibrate},
     Verb{"prune", run_prune},

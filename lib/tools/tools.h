@@ -37,6 +37,13 @@ namespace mm2 {
 ///             byte compared
 ///   shard-plan  model, tp, ep (1 or tp): bytes of a device, what engines refuse (strict: fails);
 ///             eplb (file of loads), redundant, nodes, groups: where experts go
+///   merge     several checkpoints into one, folder `out` (and mem, max_shard, dry_run, resume).
+///             recipe (an object, tools/merge/recipe.h); or models, method ("slerp"), base, t,
+///             weights, parameters, seed. t_from: a table of forensics, t_formula "scan" or
+///             "slurpy"; only ("experts", "attn", "router", "norm", "embed", "head"): the rest is
+///             copied from the base; out_dtype; scale_search "mse" or "amax" for fp8; arithmetic
+///             "f32" or "bf16"; tokenizer_from. merge_report.json in the folder has the error of
+///             every tensor
 ///
 /// All take threads. Errors: not_found for a verb or file that does not exist, unsupported for
 /// verbs that are not implemented yet, invalid_argument for unknown or ill-typed options,

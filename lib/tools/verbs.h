@@ -27,6 +27,7 @@ Status run_convert(const Json& options, const Host& host, Json* report);
 Status run_repack(const Json& options, const Host& host, Json* report);
 Status run_prune(const Json& options, const Host& host, Json* report);
 Status run_doctor(const Json& options, const Host& host, Json* report);
+Status run_merge(const Json& options, const Host& host, Json* report);
 Status run_tensor(const Json& options, const Host& host, Json* report);
 
 }  // namespace mm2

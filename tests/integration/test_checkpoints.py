@@ -19,6 +19,7 @@ TINY_BF16 = program.data("models", "bf16_single")
 
 # Every verb that writes a checkpoint: its command line without -o. A new verb is a new line.
 WRITING = {
+    "merge": ["merge", program.data("models", "bf16_single"), program.data("tools", "pair", "model_b"), "--t", "0.3"],
     "reshard": ["reshard", program.TINY, "--max-shard", "1M"],
     "quantize": ["quantize", program.TINY, "--format", "nvfp4", "--errors", "--ignore", "model.layers.0.*"],
     "convert": ["convert", program.data("models", "fp8"), "--to", "bf16"],
@@ -268,6 +269,47 @@ class WritingVerbs(program.ProgramTest):
         else:
             # 48,239 weights and 47,864 scales.
             self.assertEqual(report["tensors"], 96103)
+
+    def test_a_recipe_is_read_as_yaml_and_as_json_and_its_faults_have_a_place(self):
+        a, b = program.data("models", "bf16_single"), program.data("tools", "pair", "model_b")
+        recipe = {"models": [{"model": a}, {"model": b}], "base_model": a, "merge_method": "slerp",
+                  "parameters": {"t": [{"filter": "self_attn", "value": [0, 0.5, 1]}, {"value": 0.25}]}}
+        yaml = f"""
+models:
+  - model: {a}
+  - model: "{b}"   # quoted, with a remark
+base_model: {a}
+merge_method: slerp
+parameters:
+  t:
+    - filter: self_attn
+      value: [0, 0.5, 1]
+    - value: 2.5e-1
+"""
+        for name, text in (("r.json", json.dumps(recipe)), ("r.yaml", yaml)):
+            with open(self.path(name), "w") as file:
+                file.write(text)
+        as_yaml = program.run("merge", self.path("r.yaml"), "-o", self.path("y"))
+        if b"without yaml-cpp" in as_yaml.stderr:
+            self.skipTest("built without yaml-cpp")
+        self.assert_succeeds(as_yaml)
+        self.assert_succeeds(program.run("merge", self.path("r.json"), "-o", self.path("j")))
+        self.assertEqual(content(self.path("y")), content(self.path("j")))
+        for fault, words in ((yaml.replace("filter", "filtre"), "filtre"), (yaml + "base_model: x\n", "occurs twice"),
+                             (yaml + "  - [\n", "line"), (yaml.replace("2.5e-1", ".nan"), ".nan"), ("- 1", "object")):
+            with open(self.path("bad.yaml"), "w") as file:
+                file.write(fault)
+            self.assert_fails(program.run("merge", self.path("bad.yaml"), "-o", self.path("bad")), 2, words)
+
+    def test_forensics_gives_the_schedule_that_merge_takes(self):
+        a, b = program.data("models", "bf16_single"), program.data("tools", "pair", "model_b")
+        scan = self.path("scan.json")
+        self.assert_succeeds(program.run("forensics", a, b, "--out", scan, "--svg", self.path("t.svg")))
+        self.write(["merge", a, b, "--t-from", scan], "merged")
+        with open(os.path.join(self.path("merged"), "merge_report.json")) as file:
+            merged = {row["name"]: row["t"] for row in json.load(file)["tensors"]}
+        with open(scan) as file:
+            self.assertEqual(merged, {row["name"]: row["t"] for row in json.load(file)["tensors"]})
 
     def test_a_manifest_tells_when_a_byte_has_changed(self):
         copy = self.path("copy")

@@ -125,6 +125,7 @@ Status MergePlan::set_parameters(const RecipeRule* own, std::string_view tensor,
 Result<PlannedMerge> MergePlan::find(std::string_view tensor) const {
   const RecipeRule* own = rule_for(tensor);
   PlannedMerge planned;
+  planned.own_dtype = own != nullptr && !own->dtype.empty();
   planned.dtype = own != nullptr && !own->dtype.empty() ? own->dtype : recipe_.dtype;
   if (own != nullptr && own->copy) {
     planned.copies = true;

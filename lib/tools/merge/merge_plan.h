@@ -18,6 +18,7 @@ struct PlannedMerge {
   MergeRule rule;            // if it does not copy
   std::vector<int> parents;  // places in MergePlan::models, as the rule's parents
   std::string dtype;         // as Recipe::dtype
+  bool own_dtype = false;    // the tensor's own rule says it
 };
 
 class MergePlan {

@@ -35,6 +35,16 @@ struct PairFigures {
   double rel_l2_if_only_turned = 0;  // sqrt(2 (1 - cosine)): more than this is a change of length
 };
 
+/// Sums over one block, in lanes.
+struct PairBlockSums {
+  static constexpr int kLanes = 8;
+  double aa[kLanes] = {}, ab[kLanes] = {}, bb[kLanes] = {}, dd[kLanes] = {};
+  double abs_diff[kLanes] = {};
+  float max_diff[kLanes] = {};
+  uint32_t equal[kLanes] = {};
+};
+using PairSegment = void (*)(const float* a, const float* b, int64_t n, PairBlockSums& to);
+
 /// One pass over both tensors. Products are added up in FP64 in eight lanes for each block of 128
 /// columns and 128 rows, then block after block: the figures do not depend on how the rows are cut
 /// into slabs. Keeps 400 bytes for each block of 128 columns.
@@ -50,22 +60,14 @@ class PairScan {
 
  private:
   static constexpr int64_t kBlock = 128;
-  static constexpr int kLanes = 8;
-  struct BlockSums {
-    double aa[kLanes] = {}, ab[kLanes] = {}, bb[kLanes] = {}, dd[kLanes] = {};
-    double abs_diff[kLanes] = {};
-    float max_diff[kLanes] = {};
-    uint32_t equal[kLanes] = {};
-  };
-
-  static void add_segment(const float* a, const float* b, int64_t n, BlockSums& to);
   void close_blocks();
   Status find_not_finite(int64_t first_row, int64_t n_rows, const float* a, const float* b) const;
 
   std::string tensor_;
   int64_t n_rows_, n_cols_;
   int64_t next_row_ = 0;
-  std::vector<BlockSums> blocks_;  // of the row of blocks that is being added up
+  PairSegment segment_;
+  std::vector<PairBlockSums> blocks_;  // of the row of blocks that is being added up
   PairFigures figures_;
 };
 
