@@ -56,10 +56,10 @@ def documents(n, seed, held_out):
 
 
 def role_token():
-    line = json.dumps({"messages": [{"role": "user", "content": "x"}]}) + "\n"
-    done = subprocess.run([PROGRAM, "render", TINY, "--jsonl"], input=line.encode(), capture_output=True)
-    ids = json.loads(done.stdout)["ids"]
-    return max(set(ids), key=ids.count)  # it opens each turn
+    """The token that opens each turn."""
+    with open(os.path.join(TINY, "tokenizer.json"), encoding="utf-8") as file:
+        added = json.load(file)["added_tokens"]
+    return next(token["id"] for token in added if token["content"] == "]~b]")
 
 
 class Judge(bundled.Host):

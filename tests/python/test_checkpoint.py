@@ -1,5 +1,6 @@
 """Looking at checkpoints."""
 import os
+import tempfile
 import unittest
 
 import mm2
@@ -18,6 +19,29 @@ class Checkpoints(unittest.TestCase):
         seen = []
         self.assertTrue(mm2.checkpoint.verify(TINY, deep=True, progress=seen.append)["ok"])
         self.assertEqual({p.stage for p in seen}, {"tool"})
+
+    def test_checkpoints_are_made_and_stopped_work_is_resumed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "w4")
+            report = mm2.checkpoint.quantize(TINY, out, format="auto_round", errors=True)
+            self.assertEqual(report["matrices"], 208)
+            self.assertTrue(mm2.checkpoint.verify(out, deep=True, hash=True)["ok"])
+
+            class Enough(Exception):
+                pass
+
+            def stop(progress):
+                raise Enough
+
+            stopped = os.path.join(folder, "stopped")
+            with self.assertRaises(Enough):
+                mm2.checkpoint.convert(TINY, stopped, to="fp8", progress=stop)
+            self.assertFalse(os.path.exists(stopped))
+            mm2.checkpoint.resume(stopped)
+            self.assertTrue(mm2.checkpoint.verify(stopped, hash=True)["ok"])
+            with self.assertRaises(mm2.CheckFailed) as raised:
+                mm2.checkpoint.doctor(TINY, tp=16)
+            self.assertGreater(raised.exception.report["errors"], 0)
 
     def test_unknown_options_and_verbs_are_refused(self):
         with self.assertRaises(ValueError):
