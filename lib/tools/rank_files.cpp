@@ -271,14 +271,7 @@ class RankWriter {
     std::vector<SideFile> all = plan_.files;
     all.push_back({"manifest.json", manifest.dump(1) + "\n", ""});
     for (const SideFile& side : all) {
-      const std::string path = join(folder_->partial(), "/", side.name);
-      if (side.copy_of.empty()) {
-        MM2_RETURN_IF_ERROR(write_text_file(path, side.text));
-        continue;
-      }
-      std::error_code failed;
-      fs::copy_file(side.copy_of, path, fs::copy_options::overwrite_existing, failed);
-      if (failed) return errno_error("copying " + side.copy_of, failed.value());
+      MM2_RETURN_IF_ERROR(folder_->write_side_file(side, *host_.source));
     }
     return {};
   }

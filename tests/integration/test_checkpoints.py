@@ -1,4 +1,5 @@
 """Claims about the verbs that write checkpoints: whole or not at all, resumable after a kill, the same bytes whatever the machine does."""
+import atexit
 import hashlib
 import json
 import os
@@ -17,6 +18,12 @@ import program
 KILLS = int(os.environ.get("MM2_KILLS", "6"))
 TINY_BF16 = program.data("models", "bf16_single")
 
+# A mask for a model of three layers of sixteen experts.
+MASK = os.path.join(tempfile.mkdtemp(), "mask.json")
+atexit.register(shutil.rmtree, os.path.dirname(MASK))
+with open(MASK, "w") as mask_file:
+    json.dump({str(layer): [layer, 5, 9, 15] for layer in range(3)}, mask_file)
+
 # Every verb that writes a checkpoint: its command line without -o. A new verb is a new line.
 WRITING = {
     "merge": ["merge", program.data("models", "bf16_single"), program.data("tools", "pair", "model_b"), "--t", "0.3"],
@@ -24,6 +31,10 @@ WRITING = {
     "quantize": ["quantize", program.TINY, "--format", "nvfp4", "--errors", "--ignore", "model.layers.0.*"],
     "convert": ["convert", program.data("models", "fp8"), "--to", "bf16"],
     "repack": ["repack", program.data("models", "gptq"), "--to", "ct_packed"],
+    "merge": ["merge", TINY_BF16, program.data("tools", "pair", "model_b"), "--t", "0.3", "--out-dtype", "fp8block"],
+    "delete-experts": ["delete-experts", program.data("models", "bf16_single"), "--deleted-experts-file", MASK, "--num-original-experts", 16,
+                       "--num-retained-experts", 12],
+    "to-megatron": ["to-megatron", program.data("models", "bf16"), "--tp", 2, "--ep", 2],
     "kv-scales": ["kv-scales", program.data("models", "nvfp4_modelopt"), "--min", "0.01"],
 }
 
@@ -34,12 +45,18 @@ def content(folder):
         with open(folder, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
     found = {}
-    for name in sorted(os.listdir(folder)):
-        if os.path.isdir(os.path.join(folder, name)):
-            continue  # what the tests' models bring with them
-        with open(os.path.join(folder, name), "rb") as file:
-            found[name] = hashlib.sha256(file.read()).hexdigest()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "expected"]  # what the tests' models bring with them
+        for name in names:
+            path = os.path.join(place, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, folder)] = hashlib.sha256(file.read()).hexdigest()
     return found
+
+
+def with_out(command, out):
+    """delete-experts has the seed's command line: the output is its second name."""
+    return [*command[:2], out, *command[2:]] if command[0] == "delete-experts" else [*command, "-o", out]
 
 
 class WritingVerbs(program.ProgramTest):
@@ -51,7 +68,7 @@ class WritingVerbs(program.ProgramTest):
         return os.path.join(self.folder, name)
 
     def write(self, command, name, *more):
-        self.assert_succeeds(program.run(*command, "-o", self.path(name), "--progress", "none", *more))
+        self.assert_succeeds(program.run(*with_out(command, self.path(name)), "--progress", "none", *more))
         return content(self.path(name))
 
     def test_the_same_bytes_for_any_number_of_threads(self):
@@ -63,12 +80,13 @@ class WritingVerbs(program.ProgramTest):
         for verb, command in WRITING.items():
             with self.subTest(verb):
                 self.write(command, verb)
-                self.assert_succeeds(program.run("verify", self.path(verb), "--deep", "--hash"))
+                if verb != "to-megatron":  # files of ranks are no checkpoint
+                    self.assert_succeeds(program.run("verify", self.path(verb), "--deep", "--hash"))
 
     def test_a_dry_run_writes_nothing_and_says_how_much_it_would_be(self):
         for verb, command in WRITING.items():
             with self.subTest(verb):
-                done = program.run(*command, "-o", self.path("dry"), "--dry-run", "--json")
+                done = program.run(*with_out(command, self.path("dry")), "--dry-run", "--json")
                 report = json.loads(self.assert_succeeds(done))
                 self.assertGreater(report["bytes"], 0)
                 self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("dry")], [])
@@ -92,7 +110,7 @@ class WritingVerbs(program.ProgramTest):
                 n_killed = 0
                 for i in range(KILLS):
                     out = self.path(f"{verb}-{i}")
-                    running = subprocess.Popen([program.PROGRAM, *map(str, command), "-o", out, "--progress", "none"],
+                    running = subprocess.Popen([program.PROGRAM, *map(str, with_out(command, out)), "--progress", "none"],
                                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                     time.sleep(randomness.uniform(0, duration))
                     running.send_signal(signal.SIGKILL)
@@ -113,7 +131,7 @@ class WritingVerbs(program.ProgramTest):
                 model = next(part for part in command[1:] if os.path.isdir(part))
                 for out in (model, os.path.join(model, "inside"), self.folder):
                     before = content(model)
-                    self.assert_fails(program.run(*command, "-o", out), 2)
+                    self.assert_fails(program.run(*with_out(command, out)), 2)
                     self.assertEqual(content(model), before)
 
     def test_calibrate_counts_what_is_marked_and_says_what_it_needs(self):

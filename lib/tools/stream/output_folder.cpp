@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -54,6 +55,24 @@ void sync_folder(const std::string& path) {
 std::string parent_of(const std::string& path) {
   const std::string parent = fs::path(path).parent_path().string();
   return parent.empty() ? "." : parent;
+}
+
+// Names of AtomicFile: "NAME.tmp-XXXXXX".
+bool is_temporary(const std::string& name) {
+  constexpr std::string_view kMark = ".tmp-";
+  constexpr size_t kRandom = 6;
+  return name.size() > kMark.size() + kRandom &&
+         std::string_view(name).substr(name.size() - kRandom - kMark.size()).starts_with(kMark);
+}
+
+void remove_temporaries(const std::string& folder) {
+  std::error_code failed;
+  std::vector<fs::path> found;
+  for (fs::recursive_directory_iterator at(folder, failed), end; !failed && at != end;
+       at.increment(failed)) {
+    if (is_temporary(at->path().filename().string())) found.push_back(at->path());
+  }
+  for (const fs::path& path : found) fs::remove(path, failed);
 }
 
 Status check_space(const std::string& parent, uint64_t bytes) {
@@ -162,6 +181,7 @@ Result<OutputFolder> OutputFolder::open(const std::string& path,
                  " continues it, removing it starts anew");
   }
   if (!resume) MM2_RETURN_IF_ERROR(check_space(parent, bytes));
+  if (resume) remove_temporaries(folder.partial());
   return folder;
 }
 
@@ -176,6 +196,25 @@ Status OutputFolder::make(const Layout& layout) {
     files_.push_back(std::move(file));
   }
   return {};
+}
+
+Status OutputFolder::write_side_file(const SideFile& side, const Source& source) const {
+  const std::string path = join(partial(), "/", side.name);
+  if (side.copy_of.empty()) {
+    MM2_ASSIGN_OR_RETURN(const RandomFile to, RandomFile::open(path, side.text.size()));
+    MM2_RETURN_IF_ERROR(to.write_at(0, side.text.data(), side.text.size()));
+    return to.sync();
+  }
+  constexpr uint64_t kPiece = 4 << 20;
+  MM2_ASSIGN_OR_RETURN(const auto from, source.open(side.copy_of));
+  MM2_ASSIGN_OR_RETURN(const RandomFile to, RandomFile::open(path, from->size()));
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min(from->size(), kPiece)));
+  for (uint64_t at = 0; at < from->size(); at += kPiece) {
+    const auto n = static_cast<size_t>(std::min(kPiece, from->size() - at));
+    MM2_RETURN_IF_ERROR(from->read_at(at, buffer.data(), n));
+    MM2_RETURN_IF_ERROR(to.write_at(at, buffer.data(), n));
+  }
+  return to.sync();
 }
 
 Status OutputFolder::publish() {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/host.h"
 #include "base/status.h"
 #include "tools/stream/plan.h"
 
@@ -34,7 +35,8 @@ class RandomFile {
 
 class OutputFolder {
  public:
-  /// Checks the name: not empty, nothing there, not inside one of `inputs` and none of them inside it;
+  /// With `resume`, what an AtomicFile left in DIR.partial when it was killed is removed. Checks the
+  /// name: not empty, nothing there, not inside one of `inputs` and none of them inside it;
   /// and the space for `bytes`. Without `resume`, DIR.partial must not be there.
   static Result<OutputFolder> open(const std::string& path, std::span<const std::string> inputs,
                                    uint64_t bytes, bool resume);
@@ -46,6 +48,8 @@ class OutputFolder {
   /// Makes DIR.partial and the files in it, with their headers.
   Status make(const Layout& layout);
   const RandomFile& file(size_t i) const { return files_[i]; }
+  /// Straight under its name: the folder is not seen before all of it is there.
+  Status write_side_file(const SideFile& side, const Source& source) const;
   /// Syncs and closes the files, syncs the folder, gives it its name (refused when something has it
   /// by now), syncs the folder around it.
   Status publish();

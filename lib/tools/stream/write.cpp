@@ -197,7 +197,9 @@ class Run {
     if (layout_.files.size() > 1) {
       files.push_back({"model.safetensors.index.json", index_text(), ""});
     }
-    for (const SideFile& file : files) MM2_RETURN_IF_ERROR(write_side_file(file));
+    for (const SideFile& file : files) {
+      MM2_RETURN_IF_ERROR(folder_->write_side_file(file, *host_.source));
+    }
     journal_.reset();
     return folder_->publish();
   }
@@ -252,25 +254,6 @@ class Run {
     const Json index = {{"metadata", {{"total_size", plan_.bytes()}}},
                         {"weight_map", std::move(map)}};
     return index.dump(2) + "\n";
-  }
-
-  // Straight under its name: the folder is not seen before all of it is there.
-  Status write_side_file(const SideFile& side) {
-    const std::string path = join(folder_->partial(), "/", side.name);
-    if (side.copy_of.empty()) {
-      MM2_ASSIGN_OR_RETURN(const RandomFile to, RandomFile::open(path, side.text.size()));
-      MM2_RETURN_IF_ERROR(to.write_at(0, side.text.data(), side.text.size()));
-      return to.sync();
-    }
-    MM2_ASSIGN_OR_RETURN(const auto from, host_.source->open(side.copy_of));
-    MM2_ASSIGN_OR_RETURN(const RandomFile to, RandomFile::open(path, from->size()));
-    std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>(from->size(), kReadBack)));
-    for (uint64_t at = 0; at < from->size(); at += kReadBack) {
-      const auto n = static_cast<size_t>(std::min<uint64_t>(kReadBack, from->size() - at));
-      MM2_RETURN_IF_ERROR(from->read_at(at, buffer.data(), n));
-      MM2_RETURN_IF_ERROR(to.write_at(at, buffer.data(), n));
-    }
-    return to.sync();
   }
 
   const RandomFile& file_of(uint32_t tensor) const {
