@@ -44,9 +44,27 @@ namespace mm2 {
 ///             copied from the base; out_dtype; scale_search "mse" or "amax" for fp8; arithmetic
 ///             "f32" or "bf16"; tokenizer_from. merge_report.json in the folder has the error of
 ///             every tensor
+///   doctor    model; engine, tp, ep: rules for serving it; deep: read every value; fix, out: repair
+///             what needs no data
+///   manifest  model; hash ("xxh3", "sha256"), manifest: the file to write
+///   reshard   model, out: the same in other shards
+///   convert   model, out, to ("bf16", "f16", "f32", "fp8", "fp8-ct", "fp8-channel", "fp8-tensor"); scale
+///             ("amax", "mse", "ue8m0"); exact; only, ignore, errors as quantize
+///   quantize  model, out, and what quant_recipe.h says; only ("experts", "attention"), ignore (globs of
+///             modules), stats (of calibrate), errors: measure every matrix
+///   repack    model, out, to (a layout); scale_dtype, v1_zeros ("refuse", "words", "fields"),
+///             may_round_scales, positive_scales, group, sym
+///   calibrate model, tokens (JSON lines of ids), out (a .safetensors file); collect ("reap", "imatrix",
+///             "act", "kv", "hessian"), max_length, max_tokens, mem, dry_run
+///   prune     model, stats, ratio or keep, and out or mask_out; method, protect_super (true),
+///             all_layers, seed, strip_kv_bias
+///   kv-scales model; without out a list; import (a checkpoint), stats, min, strip, strip_bias
+///   synth     out; shape ("m2", "m2-reap"), to ("fp8", "bf16"), layers (2), experts, seed
+///   tensor    op, in, tensors, params, out (tensor_op.h)
+///   resume    out: continues what was interrupted; threads, mem
 ///
-/// All take threads. Errors: not_found for a verb or file that does not exist, unsupported for
-/// verbs that are not implemented yet, invalid_argument for unknown or ill-typed options,
+/// Those that write a folder take out, mem, max_shard, dry_run (stream/write.h). All take threads. Errors: not_found for a verb or file that does not exist, unsupported for
+/// what a verb cannot do, invalid_argument for unknown or ill-typed options,
 /// check_failed when a check found something, what opening the input gives, cancelled.
 Status run_tool(std::string_view verb, const Json& options, const Host& host, Json* report);
 
