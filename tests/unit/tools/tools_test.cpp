@@ -252,9 +252,7 @@ TEST_CASE("verify: progress reaches the total, and the host can cancel") {
 
 TEST_CASE("tools: verbs and options that are not there are refused by name") {
   CHECK(run("frobnicate", {{"model", "x"}}).status.code() == Code::not_found);
-  const Status planned = run("quantize", {{"model", "x"}}).status;
-  CHECK(planned.code() == Code::unsupported);
-  CHECK(contains(planned.message(), "quantize is not implemented yet"));
+  CHECK(contains(run("quantize", {{"model", "x"}}).status.message(), "out"));
   CHECK(contains(run("verify", {{"model", "x"}, {"depe", true}}).status.message(), "depe"));
   CHECK(run("verify", {{"model", "x"}, {"deep", 1}}).status.code() == Code::invalid_argument);
   CHECK(run("verify", {{"model", "x"}, {"hash", "md5"}}).status.code() == Code::invalid_argument);
