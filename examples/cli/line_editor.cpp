@@ -114,6 +114,9 @@ struct LineEditor::State {
   std::optional<std::string> read() {
     el_resize(edit);
     int length = 0;
+    // Before the prompt shows: libedit would only do it afterwards, and until then the terminal takes
+    // the keys that answer a prompt as its own (an erase would undo half of an arrow).
+    el_set(edit, EL_PREP_TERM, 1);
     tell_terminal("\033[?2004h");  // pastes are to be marked
     const char* line = el_gets(edit, &length);
     tell_terminal("\033[?2004l");

@@ -102,9 +102,6 @@ ExitCode run_tool(const std::string& verb, const Json& options, bool json, Progr
     const Json parsed = parse_json(report.text(), "reading the report of " + verb);
     json ? print_json(parsed) : print_report(parsed);
   }
-  if (status == MM2_CANCELLED) {
-    throw Failure(kInterrupted, doing, "stopped by Ctrl-C; no file was changed");
-  }
   if (status != MM2_OK) throw Failure(status, doing, error);
   return kOk;
 }

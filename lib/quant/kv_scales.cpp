@@ -74,6 +74,10 @@ Status read_one(const TensorInfo& tensor, const TensorSource& source, int64_t n_
 
 }  // namespace
 
+bool is_kv_bias(std::string_view name) {
+  return name.ends_with(".k_bias") || name.ends_with(".v_bias");
+}
+
 Result<KvScalePlaces> locate_kv_scales(const TensorSource& source, int32_t n_layers) {
   std::vector<Found> k(static_cast<size_t>(n_layers)), v(k.size());
   for (int32_t layer = 0; layer < n_layers; ++layer) {

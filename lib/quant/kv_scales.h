@@ -10,6 +10,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -29,6 +30,9 @@ struct KvScalePlaces {
 /// Code::format names both sides where a layer has two spellings, or layers differ in spelling,
 /// shape or in having any.
 Result<KvScalePlaces> locate_kv_scales(const TensorSource& source, int32_t n_layers);
+
+/// "X.k_bias", "X.v_bias": what an affine cache would subtract; engines do not read them.
+bool is_kv_bias(std::string_view name);
 
 struct KvScales {
   std::vector<float> k, v;  // [n_layers, n_kv_heads]; empty: the checkpoint has none

@@ -95,8 +95,30 @@ class Calibration {
                  " tokens need ", memory(), " bytes, mem allows ", options_.mem);
   }
 
-  Status run(const Json& json) {
-    MM2_RETURN_IF_ERROR(begin(json));
+  /// Code::invalid_argument where something is in the way: it is not this run's to remove.
+  Status begin(const Json& json) const {
+    if (fs::exists(options_.out)) {
+      return error(Code::invalid_argument, "writing ", options_.out,
+                   ": it exists, and nothing is written over");
+    }
+    if (!options_.resume && fs::exists(partial())) {
+      return error(Code::invalid_argument, "writing ", options_.out, ": ", partial(),
+                   " is there from a run that did not end; mm2 resume ", options_.out,
+                   " continues it, removing it starts anew");
+    }
+    Json kept = json;
+    kept.erase("resume");
+    // Finished layers are found by their files: the journal says what was begun.
+    MM2_ASSIGN_OR_RETURN(
+        const OpenedJournal opened,
+        open_journal(journal(), {"calibrate", std::move(kept), digest()}, options_.resume));
+    std::error_code failed;
+    fs::create_directory(partial(), failed);
+    if (failed) return errno_error("writing " + partial(), failed.value());
+    return {};
+  }
+
+  Status run() {
     MM2_ASSIGN_OR_RETURN(const auto walk, LayerWalk::create(view_, samples_, executor_, host_));
     std::vector<float> hidden(n_hidden_);
     const int32_t n_layers = view_.config().n_layers;
@@ -135,7 +157,8 @@ class Calibration {
   std::string digest() const {
     Hasher hasher(HashKind::xxh3);
     hasher.begin();
-    const std::string identity = view_.identity().dump();
+    const std::string inputs[] = {view_.folder()};
+    const std::string identity = view_.identity().dump() + input_stamps(inputs);
     hasher.update(identity.data(), identity.size());
     hasher.update(samples_.tokens.data(), samples_.tokens.size() * sizeof(int32_t));
     hasher.update(samples_.counted.data(), samples_.counted.size());
@@ -144,33 +167,6 @@ class Calibration {
                           options_.collect.hessian};
     hasher.update(words, sizeof words);
     return hasher.finish();
-  }
-
-  Status begin(const Json& json) const {
-    if (fs::exists(options_.out)) {
-      return error(Code::invalid_argument, "writing ", options_.out,
-                   ": it exists, and nothing is written over");
-    }
-    if (options_.resume) {
-      MM2_ASSIGN_OR_RETURN(const JournalContent begun, read_journal(journal()));
-      if (begun.head.plan != digest()) {
-        return error(Code::format, "resuming ", options_.out,
-                     ": model or tokens are not those that it was begun with");
-      }
-    } else if (fs::exists(partial())) {
-      return error(Code::invalid_argument, "writing ", options_.out, ": ", partial(),
-                   " is there from a run that did not end; mm2 resume ", options_.out,
-                   " continues it, removing it starts anew");
-    } else {
-      Json kept = json;
-      kept.erase("resume");
-      MM2_ASSIGN_OR_RETURN(const auto made,
-                           Journal::create(journal(), {"calibrate", std::move(kept), digest()}));
-    }
-    std::error_code failed;
-    fs::create_directory(partial(), failed);
-    if (failed) return errno_error("writing " + partial(), failed.value());
-    return {};
   }
 
   bool read_hidden(int32_t l, std::vector<float>& hidden) const {
@@ -259,12 +255,10 @@ Status run_calibrate(const Json& json, const Host& host, Json* report) {
   if (options.dry_run) {
     made["dry_run"] = true;
   } else {
-    const Status status = calibration.run(json);
+    MM2_RETURN_IF_ERROR(calibration.begin(json));
+    const Status status = calibration.run();
     if (!status.ok()) {
-      const bool can_resume = status.code() == Code::cancelled || status.code() == Code::io ||
-                              status.code() == Code::out_of_memory ||
-                              status.code() == Code::invalid_argument;
-      if (!can_resume && !options.resume) calibration.discard();
+      if (!keeps_unfinished(status.code()) && !options.resume) calibration.discard();
       return status;
     }
   }

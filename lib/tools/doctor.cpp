@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 
+#include "quant/kv_scales.h"
 #include "tools/derived.h"
 #include "tools/tensor_pass.h"
 #include "tools/tool_options.h"
@@ -128,7 +129,7 @@ Status write_repaired(const Json& json, const Host& host, const CheckpointView& 
   WritePlan plan = verb.plan_for(view);
   size_t n_stripped = 0;
   for (const TensorInfo& tensor : view.source().tensors()) {
-    if (tensor.name.ends_with(".k_bias") || tensor.name.ends_with(".v_bias")) {
+    if (is_kv_bias(tensor.name)) {
       ++n_stripped;
       continue;
     }

@@ -183,7 +183,7 @@ Result<std::vector<Finding>> diagnose_kv_scales(const CheckpointView& view) {
   }
   size_t n_biases = 0;
   for (const TensorInfo* tensor : view.others()) {
-    n_biases += tensor->name.ends_with(".k_bias") || tensor->name.ends_with(".v_bias");
+    n_biases += is_kv_bias(tensor->name);
   }
   if (n_biases > 0) {
     findings.push_back(

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <vector>
 
+#include "quant/kv_scales.h"
 #include "tools/writing.h"
 
 namespace mm2 {
@@ -100,7 +101,7 @@ class Deletion {
   }
 
   Status take(const TensorInfo& tensor) {
-    if (strip_kv_bias_ && is_kv_bias(tensor.name)) {
+    if (strip_kv_bias_ && tensor.name.starts_with(kLayers) && is_kv_bias(tensor.name)) {
       ++counts_.stripped;
       return {};
     }
@@ -129,10 +130,6 @@ class Deletion {
       --counts_.copied;
     }
     return copy(tensor, *name);
-  }
-
-  static bool is_kv_bias(std::string_view name) {
-    return name.starts_with(kLayers) && (name.ends_with(".k_bias") || name.ends_with(".v_bias"));
   }
 
   static Kind kind_of(std::string_view inside) {

@@ -51,11 +51,6 @@ Result<Options> read_options(const OptionReader& reader) {
   return to;
 }
 
-bool is_bias(const std::string& name) {
-  return name.ends_with(".k_proj.k_bias") || name.ends_with(".v_proj.v_bias") ||
-         name.ends_with(".k_bias") || name.ends_with(".v_bias");
-}
-
 // [n_layers, n_kv_heads] of a checkpoint, not judged: a listing shows what is wrong.
 Result<KvScales> scales_of(const CheckpointView& view) {
   MM2_ASSIGN_OR_RETURN(const KvScalePlaces places,
@@ -132,7 +127,7 @@ class Rewriting {
       for (const TensorInfo* tensor : tensors) of_scales[tensor] = true;
     }
     for (const TensorInfo& tensor : view_.source().tensors()) {
-      if (of_scales.contains(&tensor) || (options_.strip_bias && is_bias(tensor.name))) continue;
+      if (of_scales.contains(&tensor) || (options_.strip_bias && is_kv_bias(tensor.name))) continue;
       carry_over(view_, tensor, plan);
     }
     if (options_.strip) return {};
@@ -191,7 +186,7 @@ Status run_kv_scales(const Json& json, const Host& host, Json* report) {
     MM2_ASSIGN_OR_RETURN(const KvScales scales, scales_of(*view));
     const auto others = view->others();
     const auto n_biases = static_cast<size_t>(std::count_if(
-        others.begin(), others.end(), [](const TensorInfo* t) { return is_bias(t->name); }));
+        others.begin(), others.end(), [](const TensorInfo* t) { return is_kv_bias(t->name); }));
     *report = {{"model", options.model},
                {"scales", listing(scales, view->config())},
                {"n_biases", n_biases},
@@ -218,6 +213,7 @@ Status run_kv_scales(const Json& json, const Host& host, Json* report) {
     }
   } else if (!options.stats.empty()) {
     MM2_ASSIGN_OR_RETURN(scales, scales_of_stats(options.stats, view->config(), host));
+    plan.inputs.push_back(options.stats);
   } else if (!options.strip) {
     MM2_ASSIGN_OR_RETURN(scales, scales_of(*view));
   }

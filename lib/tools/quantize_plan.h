@@ -20,7 +20,8 @@ struct QuantizeOptions {
   std::vector<std::string> ignore;  // globs of modules that become BF16, or stay plain
   std::string only;                 // "experts", "attention"; empty: both
   std::shared_ptr<const CalibrationStats> stats;  // Hessians, imatrix, amax; may be null
-  bool errors = false;                            // measure every matrix
+  std::string stats_path;
+  bool errors = false;  // measure every matrix
 };
 
 /// Plans the tensors of `view` with its matrices in the layout of the recipe:

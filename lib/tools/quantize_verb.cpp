@@ -22,10 +22,9 @@ Status read_choice(const OptionReader& reader, const Host& host, QuantizeOptions
   MM2_RETURN_IF_ERROR(reader.texts("ignore", to.ignore));
   MM2_RETURN_IF_ERROR(reader.word("only", kOnly, to.only));
   MM2_RETURN_IF_ERROR(reader.boolean("errors", to.errors));
-  std::string stats;
-  MM2_RETURN_IF_ERROR(reader.text("stats", stats));
-  if (!stats.empty()) {
-    MM2_ASSIGN_OR_RETURN(to.stats, CalibrationStats::open(stats, host));
+  MM2_RETURN_IF_ERROR(reader.text("stats", to.stats_path));
+  if (!to.stats_path.empty()) {
+    MM2_ASSIGN_OR_RETURN(to.stats, CalibrationStats::open(to.stats_path, host));
   }
   return {};
 }
@@ -33,6 +32,10 @@ Status read_choice(const OptionReader& reader, const Host& host, QuantizeOptions
 Status write_quantized(const WritingVerb& verb, const CheckpointView& view,
                        QuantizeOptions&& options, Json* report) {
   WritePlan plan = verb.plan_for(view);
+  if (options.stats != nullptr) {
+    plan.inputs.push_back(options.stats_path);
+    MM2_ASSIGN_OR_RETURN(plan.recipe["stats"], options.stats->digest());
+  }
   QuantizePlan quantized(view, std::move(options), plan);
   MM2_RETURN_IF_ERROR(quantized.run());
   const Json words = quantization_words(quantized.written());

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <filesystem>
 #include <mutex>
 
@@ -24,16 +23,10 @@ uint64_t bytes_of(const MovedTensor& tensor) {
   return tensor_bytes(tensor.shape, tensor.dtype).value_or(0);
 }
 
-std::string xxh3(std::string_view text) {
-  Hasher hasher(HashKind::xxh3);
-  hasher.begin();
-  hasher.update(text.data(), text.size());
-  return hasher.finish();
-}
-
 // What decides every byte.
 std::string digest_of(const std::vector<RankFile>& files, const WritePlan& plan) {
-  std::string text = join(plan.recipe.dump(), "\n", plan.parents.dump(), "\n");
+  std::string text =
+      join(plan.recipe.dump(), "\n", plan.parents.dump(), "\n", input_stamps(plan.inputs));
   for (const RankFile& file : files) {
     text += file.path + "\n";
     for (const RankFile::Group& group : file.groups) {
@@ -43,7 +36,7 @@ std::string digest_of(const std::vector<RankFile>& files, const WritePlan& plan)
       }
     }
   }
-  return xxh3(text);
+  return xxh3_of(text);
 }
 
 Result<std::string> digest_of_file(const Host& host, const std::string& path) {
@@ -131,26 +124,18 @@ class RankWriter {
   }
 
   Status start() {
-    const std::string path = folder_->journal(), digest = digest_of(files_, plan_);
-    if (!options_.resume) {
-      MM2_ASSIGN_OR_RETURN(journal_,
-                           Journal::create(path, {options_.verb, options_.options, digest}));
-      return {};
-    }
-    MM2_ASSIGN_OR_RETURN(const JournalContent content, read_journal(path));
-    if (content.head.plan != digest) {
-      return error(Code::format, "resuming ", options_.out,
-                   ": the plan is not the one that was begun; an input or the version of mm2 has "
-                   "changed");
-    }
-    for (const DonePiece& done : content.done) {
+    const std::string plan = digest_of(files_, plan_);
+    MM2_ASSIGN_OR_RETURN(
+        OpenedJournal opened,
+        open_journal(folder_->journal(), {options_.verb, options_.options, plan}, options_.resume));
+    journal_ = std::move(opened.journal);
+    for (const DonePiece& done : opened.done) {
       if (done.piece >= files_.size() || done.digests.size() != 1) continue;
       const auto found = digest_of_file(host_, full_path(done.piece));
       if (!found.ok() || *found != done.digests[0]) continue;
       digests_[done.piece] = done.digests[0];
       progressed_ += files_[done.piece].bytes();
     }
-    MM2_ASSIGN_OR_RETURN(journal_, Journal::append_to(path));
     return {};
   }
 
@@ -159,10 +144,8 @@ class RankWriter {
   Status write_file(size_t i) {
     const RankFile& file = files_[i];
     const std::string path = full_path(i);
-    // What a killed run has left of this rank is in its folder.
     std::error_code failed;
     const fs::path parent = fs::path(path).parent_path();
-    fs::remove_all(parent, failed);
     fs::create_directories(parent, failed);
     if (failed) return errno_error("making " + parent.string(), failed.value());
     MM2_ASSIGN_OR_RETURN(const auto out, HashedFile::create(path));
@@ -291,10 +274,6 @@ class RankWriter {
   uint64_t progressed_ = 0, total_ = 0;
 };
 
-bool can_resume(Code code) {
-  return code == Code::cancelled || code == Code::io || code == Code::out_of_memory;
-}
-
 }  // namespace
 
 uint64_t RankFile::bytes() const {
@@ -327,12 +306,7 @@ Status write_rank_files(const std::vector<RankFile>& files, const WritePlan& pla
     *report = std::move(made);
     return {};
   }
-  const Status status = writer.run(folder);
-  if (!status.ok()) {
-    if (!can_resume(status.code()) && !options.resume) folder.discard();
-    return status;
-  }
-  std::remove(folder.journal().c_str());
+  MM2_RETURN_IF_ERROR(folder.end(writer.run(folder), options.resume));
   *report = std::move(made);
   return {};
 }

@@ -18,6 +18,8 @@ struct Row {
 };
 
 // name, function
+// One a line: operations come from many sides.
+// clang-format off
 constexpr std::array kOps = {
     Row{"quantize", quantize_op},
     Row{"dequantize", dequantize_op},
@@ -26,6 +28,7 @@ constexpr std::array kOps = {
     Row{"match", match_op},
     Row{"reap", reap_op},
 };
+// clang-format on
 
 struct TensorOptions {
   std::string op, in, out;

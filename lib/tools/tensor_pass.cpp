@@ -67,7 +67,8 @@ class Pass {
     const std::lock_guard lock(mutex_);
     done_ += n;
     if (host_.progress({kStageTool, done_, total_, tensor.name})) return {};
-    return error(Code::cancelled, "reading ", source_.name(), ": cancelled by the host");
+    return error(Code::cancelled, "reading ", source_.name(),
+                 ": cancelled by the host; nothing was written");
   }
 
   void stop(const Status& status) {

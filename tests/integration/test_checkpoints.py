@@ -125,6 +125,25 @@ class WritingVerbs(program.ProgramTest):
                     os.remove(out) if os.path.isfile(out) else shutil.rmtree(out)
                 self.assertGreater(n_killed, 0)
 
+    def test_ctrl_c_says_how_to_go_on(self):
+        command = ["calibrate", program.TINY, self.tokens(), "--collect", "hessian", "-o", self.path("stats")]
+        randomness = random.Random(3)
+        for _ in range(40):  # until one comes between the beginning and the end of the work
+            running = subprocess.Popen([program.PROGRAM, *command, "--progress", "none"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            time.sleep(randomness.uniform(0, 0.2))
+            running.send_signal(signal.SIGINT)
+            error = running.communicate()[1].decode()
+            if running.returncode == program.INTERRUPTED:
+                self.assertEqual(len(error.splitlines()), 1, error)
+                self.assertIn("mm2 resume " + self.path("stats"), error)
+                self.assert_succeeds(program.run("resume", self.path("stats")))
+                return
+            for name in ("stats", "stats.journal"):
+                if os.path.exists(self.path(name)):
+                    os.remove(self.path(name))
+            shutil.rmtree(self.path("stats.partial"), ignore_errors=True)
+        self.fail("no run was interrupted in forty tries")
+
     def test_places_that_would_harm_something_are_refused(self):
         for verb, command in WRITING.items():
             with self.subTest(verb):

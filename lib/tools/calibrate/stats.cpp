@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "tools/stream/hash.h"
+
 namespace mm2 {
 namespace {
 
@@ -126,6 +128,18 @@ std::string CalibrationStats::metadata(std::string_view key) const {
     if (name == key) return value;
   }
   return {};
+}
+
+Result<std::string> CalibrationStats::digest() const {
+  Hasher hasher(HashKind::xxh3);
+  hasher.begin();
+  for (int32_t layer = 0; layer < n_layers_; ++layer) {
+    for (const char* what : {"expert_tokens", "norm_sum"}) {
+      MM2_ASSIGN_OR_RETURN(const auto sums, numbers(layer, what));
+      hasher.update(sums.data(), sums.size() * sizeof(double));
+    }
+  }
+  return hasher.finish();
 }
 
 bool CalibrationStats::has(int32_t layer, std::string_view what) const {

@@ -50,6 +50,8 @@ class CalibrationStats {
 
   int32_t n_layers() const { return n_layers_; }
   int32_t n_experts() const { return n_experts_; }
+  /// Of the token counts and norms of all layers: two calibrations of the same one do not differ.
+  Result<std::string> digest() const;
   /// Of one metadata field; empty when there is none.
   std::string metadata(std::string_view key) const;
   /// [n_experts] of layer; Code::not_found names what was not collected.

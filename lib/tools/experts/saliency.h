@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/status.h"
 #include "base/exact_sum.h"
+#include "base/status.h"
 
 namespace mm2 {
 

@@ -6,7 +6,6 @@
 #include "tools/megatron/pickle_ops.h"
 
 namespace mm2 {
-
 namespace {
 
 constexpr size_t kMaxValues = 16'000'000;

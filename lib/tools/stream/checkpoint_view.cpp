@@ -15,13 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxConfig = 64 << 20;
 
-std::string xxh3(std::string_view text) {
-  Hasher hasher(HashKind::xxh3);
-  hasher.begin();
-  hasher.update(text.data(), text.size());
-  return hasher.finish();
-}
-
 bool is_taken_along(const std::string& name) {
   static constexpr std::string_view kMadeAnew[] = {
       "config.json",          "manifest.json",        "quantization_config.json",
@@ -124,8 +117,8 @@ Json CheckpointView::identity() const {
   return {{"path", fs::path(source_->folder()).filename().string()},
           {"tensors", source_->tensors().size()},
           {"bytes", source_->tensor_bytes()},
-          {"headers", xxh3(heads)},
-          {"config", xxh3(config_json_.dump())}};
+          {"headers", xxh3_of(heads)},
+          {"config", xxh3_of(config_json_.dump())}};
 }
 
 }  // namespace mm2

@@ -123,6 +123,13 @@ std::string Hasher::finish() {
   return hexadecimal(canonical.digest);
 }
 
+std::string xxh3_of(std::string_view text) {
+  Hasher hasher(HashKind::xxh3);
+  hasher.begin();
+  hasher.update(text.data(), text.size());
+  return hasher.finish();
+}
+
 const char* hash_name(HashKind kind) {
   return kind == HashKind::sha256 ? "sha256" : kind == HashKind::xxh3 ? "xxh3-128" : "none";
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace mm2 {
 
@@ -47,6 +48,9 @@ class Hasher {
   Sha256 sha256_;
   std::unique_ptr<Xxh3> xxh3_;
 };
+
+/// XXH3 of 128 bits of a text.
+std::string xxh3_of(std::string_view text);
 
 /// "xxh3-128", "sha256"
 const char* hash_name(HashKind kind);

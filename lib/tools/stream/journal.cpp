@@ -3,12 +3,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
 
 #include "tools/stream/output_folder.h"
 
 namespace mm2 {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxJournal = uint64_t{4} << 30;
 
@@ -102,6 +106,51 @@ Status Journal::write_line(const Json& line) {
     done += static_cast<size_t>(put);
   }
   return {};
+}
+
+Result<OpenedJournal> open_journal(const std::string& path, const JournalHead& head, bool resume) {
+  OpenedJournal opened;
+  if (!resume) {
+    MM2_ASSIGN_OR_RETURN(opened.journal, Journal::create(path, head));
+    return opened;
+  }
+  MM2_ASSIGN_OR_RETURN(JournalContent content, read_journal(path));
+  if (content.head.plan != head.plan) {
+    return error(Code::format, "resuming by ", path,
+                 ": the plan is not the one that was begun; an input or the version of mm2 has "
+                 "changed");
+  }
+  opened.done = std::move(content.done);
+  MM2_ASSIGN_OR_RETURN(opened.journal, Journal::append_to(path));
+  return opened;
+}
+
+bool keeps_unfinished(Code code) {
+  return code == Code::cancelled || code == Code::io || code == Code::out_of_memory;
+}
+
+std::string input_stamps(std::span<const std::string> inputs) {
+  std::vector<std::string> stamps;
+  const auto add = [&](const fs::path& path) {
+    std::error_code failed;
+    const auto size = fs::file_size(path, failed);
+    if (failed) return;  // not of the file system: a host's own source
+    const auto time = fs::last_write_time(path, failed).time_since_epoch().count();
+    stamps.push_back(join(path.filename().string(), " ", size, " ", static_cast<int64_t>(time)));
+  };
+  for (const std::string& input : inputs) {
+    std::error_code failed;
+    if (fs::is_regular_file(input, failed)) add(input);
+    for (fs::directory_iterator at(input, failed), end; !failed && at != end;
+         at.increment(failed)) {
+      std::error_code unknown;
+      if (at->is_regular_file(unknown)) add(at->path());
+    }
+  }
+  std::sort(stamps.begin(), stamps.end());
+  std::string text;
+  for (const std::string& stamp : stamps) text += stamp + "\n";
+  return text;
 }
 
 Status Journal::add(const DonePiece& piece) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,5 +57,20 @@ class Journal {
   std::string path_;
   int descriptor_ = -1;
 };
+
+struct OpenedJournal {
+  std::unique_ptr<Journal> journal;
+  std::vector<DonePiece> done;  // of the run that is continued; to be compared with what is there
+};
+
+/// A new journal, or with `resume` the one that is there: Code::format when another plan was begun.
+Result<OpenedJournal> open_journal(const std::string& path, const JournalHead& head, bool resume);
+
+/// After these failures the work done so far is worth keeping; after others it is not.
+bool keeps_unfinished(Code code);
+
+/// Sizes and times of change of input files, and of the files in input folders: part of a plan's
+/// digest, so that work begun on one input is not continued on another of the same shapes.
+std::string input_stamps(std::span<const std::string> inputs);
 
 }  // namespace mm2

@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "tools/stream/journal.h"
+
 namespace mm2 {
 namespace {
 
@@ -232,6 +234,15 @@ Status OutputFolder::publish() {
   if (failed != 0) return write_error(path_, "renaming " + partial(), errno);
   sync_folder(parent_of(path_));
   return {};
+}
+
+Status OutputFolder::end(Status status, bool resumed) {
+  if (status.ok()) {
+    std::remove(journal().c_str());
+  } else if (!keeps_unfinished(status.code()) && !resumed) {
+    discard();
+  }
+  return status;
 }
 
 void OutputFolder::discard() {

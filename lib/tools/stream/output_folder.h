@@ -53,10 +53,13 @@ class OutputFolder {
   /// Syncs and closes the files, syncs the folder, gives it its name (refused when something has it
   /// by now), syncs the folder around it.
   Status publish();
-  /// Removes DIR.partial and the journal.
-  void discard();
+  /// The end of a run that came to `status`, which it returns: the journal goes when all went well;
+  /// what is worth nothing for a resume goes too, unless the run was itself `resumed`.
+  Status end(Status status, bool resumed);
 
  private:
+  void discard();
+
   std::string path_;
   std::vector<RandomFile> files_;
 };

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <mutex>
 
 #include "base/checked.h"
@@ -35,23 +34,13 @@ class Run {
  private:
   // The journal and the files; what an earlier run has done and is still there counts as done.
   Status start() {
-    const std::string path = folder_->journal();
-    const std::string digest = plan_digest(plan_, layout_);
-    if (!options_.resume) {
-      MM2_ASSIGN_OR_RETURN(journal_,
-                           Journal::create(path, {options_.verb, options_.options, digest}));
-      return folder_->make(layout_);
-    }
-    MM2_ASSIGN_OR_RETURN(JournalContent content, read_journal(path));
-    if (content.head.plan != digest) {
-      return error(Code::format, "resuming ", options_.out,
-                   ": the plan is not the one that was begun; an input or the version of mm2 has "
-                   "changed");
-    }
+    const std::string plan = xxh3_of(plan_digest(plan_, layout_) + input_stamps(plan_.inputs));
+    MM2_ASSIGN_OR_RETURN(
+        OpenedJournal opened,
+        open_journal(folder_->journal(), {options_.verb, options_.options, plan}, options_.resume));
+    journal_ = std::move(opened.journal);
     MM2_RETURN_IF_ERROR(folder_->make(layout_));
-    MM2_RETURN_IF_ERROR(check_done(content.done));
-    MM2_ASSIGN_OR_RETURN(journal_, Journal::append_to(path));
-    return {};
+    return check_done(opened.done);
   }
 
   Status check_done(std::vector<DonePiece>& done) {
@@ -275,11 +264,6 @@ class Run {
   Status failure_;
 };
 
-// After these the work done so far is worth keeping.
-bool can_resume(Code code) {
-  return code == Code::cancelled || code == Code::io || code == Code::out_of_memory;
-}
-
 }  // namespace
 
 Status write_checkpoint(const WritePlan& plan, const WriteOptions& options, Executor& executor,
@@ -298,12 +282,8 @@ Status write_checkpoint(const WritePlan& plan, const WriteOptions& options, Exec
     *report = std::move(made);
     return {};
   }
-  const Status status = Run(plan, options, layout, executor, host).write(folder, made);
-  if (!status.ok()) {
-    if (!can_resume(status.code()) && !options.resume) folder.discard();
-    return status;
-  }
-  std::remove(folder.journal().c_str());
+  MM2_RETURN_IF_ERROR(
+      folder.end(Run(plan, options, layout, executor, host).write(folder, made), options.resume));
   *report = std::move(made);
   return {};
 }

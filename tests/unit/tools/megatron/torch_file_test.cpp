@@ -8,9 +8,9 @@
 
 #include "support/counted_memory.h"
 #include "support/golden.h"
+#include "support/memory_file.h"
 #include "tools/megatron/pickle.h"
 #include "tools/megatron/zip_index.h"
-#include "unit/tools/megatron/memory_file.h"
 
 using namespace mm2;
 

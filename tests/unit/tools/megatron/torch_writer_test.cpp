@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "support/memory_file.h"
 #include "tools/megatron/torch_file.h"
-#include "unit/tools/megatron/memory_file.h"
 
 using namespace mm2;
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -233,6 +234,32 @@ TEST_CASE("write: a plan that is not the one that was begun is refused") {
   options.resume = true;
   CHECK(write(other, options).code() == Code::format);
   CHECK(write(sample_plan(), options).ok());
+}
+
+TEST_CASE("write: work begun on one input is not continued on another of the same shapes") {
+  const TempFolder folder;
+  fs::create_directories(folder / "in");
+  folder.write("in/model.safetensors", "before");
+  WritePlan plan = sample_plan();
+  plan.inputs = {folder / "in"};
+  WriteOptions options = options_for(folder, "out");
+  Host host;
+  host.progress = [](const Progress&) { return false; };
+  REQUIRE(write(plan, options, 1, host).code() == Code::cancelled);
+  options.resume = true;
+  SECTION("a file with other bytes") {
+    folder.write("in/model.safetensors", "behind");
+    fs::last_write_time(folder / "in/model.safetensors",
+                        fs::file_time_type::clock::now() + std::chrono::seconds(2));
+    CHECK(write(plan, options).code() == Code::format);
+  }
+  SECTION("a file more") {
+    folder.write("in/more.safetensors", "");
+    CHECK(write(plan, options).code() == Code::format);
+  }
+  SECTION("the same") {
+    CHECK(write(plan, options).ok());
+  }
 }
 
 TEST_CASE("write: places that would harm an input or something that is there are refused") {
