@@ -52,6 +52,7 @@ struct StepPlan {
   int32_t (*interrupted)(void* self);  // asked before each layer; null = never
   void* interrupted_self;
   const Observer* observer;  // null = nobody looks
+  int32_t observes_all = 0;  // 0: of the values only topk_ids matter to the observer
 };
 
 struct Backend {

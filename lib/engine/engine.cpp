@@ -237,6 +237,7 @@ Status Engine::run(std::span<const SeqRows> rows, std::span<const int32_t> token
   };
   plan.interrupted_self = this;
   plan.observer = &watcher;
+  plan.observes_all = observer_ != nullptr ? 1 : 0;
   if (model_->backend().step(&plan) == kernels::kStepDone) return {};
   interrupted_.store(false, std::memory_order_release);
   ++counters_.cancelled;
