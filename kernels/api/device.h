@@ -96,6 +96,8 @@ struct Plugin {
   /// executor are not looked at. The observer is told of topk_ids always, of the rest only where
   /// plan->observes_all. Takes no memory. After a failure no position of the step counts.
   int32_t (*step)(DeviceEngine*, const StepPlan* plan, DeviceError*);
+  /// Block `from` of every layer onto block `to`; later steps see it.
+  int32_t (*copy_block)(DeviceEngine*, int32_t from, int32_t to, DeviceError*);
   /// As in Backend; `to` and `from` are host memory.
   int32_t (*read_positions)(DeviceEngine*, const StepRow* row, int64_t first, int64_t n, void* to,
                             DeviceError*);
