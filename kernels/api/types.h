@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "kernels/api/host_device.h"
+
 namespace mm2::kernels {
 
 /// How one number is stored; kI8 is how an activation enters a product: ops.h.
@@ -37,7 +39,7 @@ struct Format {
   int64_t patch_rows, patch_cols;
 };
 
-constexpr Format plain(int32_t number) {
+MM2_HD constexpr Format plain(int32_t number) {
   return {kPlain, number, 0, 0, 0, 0, 0};
 }
 
