@@ -145,6 +145,9 @@ class Weights {
     pack({f, n_out, n_in, 0, n_out, codes_.data(), scales_.data(), zeros_.data(), order_.data()});
   }
 
+  /// What it was packed from.
+  const MatrixRows& rows() const { return rows_; }
+
   /// One number of it, exactly.
   double at(int64_t row, int64_t column) const {
     std::vector<double> x(static_cast<size_t>(ref.n_in));
@@ -207,6 +210,7 @@ class Weights {
   void pack(MatrixRows rows) {
     if (rows.format.zeros == 0) rows.zeros = nullptr;
     if (rows.format.ordered == 0) rows.order = nullptr;
+    rows_ = rows;
     for (const Backend* backend : {reference_backend(), generic_backend()}) {
       const int64_t bytes = backend->packed_bytes(&rows.format, rows.n_out, rows.n_in);
       packed_.emplace_back(bytes);
@@ -216,6 +220,7 @@ class Weights {
     generic = {rows.format, rows.n_out, rows.n_in, packed_[1].get()};
   }
 
+  MatrixRows rows_{};
   std::vector<char> codes_;
   std::vector<float> scales_;
   std::vector<uint8_t> zeros_;
