@@ -90,7 +90,7 @@ class Server:
         status, _, text = self.request("GET", path, **options)
         return status, json.loads(text)
 
-    def send(self, data, patience=10, finish=False):
+    def send(self, data, patience=60, finish=False):
         """Bytes over a socket; everything that comes back until the server closes or is silent for a while."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=patience) as connection:
             answer = b""
@@ -99,7 +99,7 @@ class Server:
                 if finish:
                     connection.shutdown(socket.SHUT_WR)
                 while True:
-                    connection.settimeout(patience if not answer else 0.5)
+                    connection.settimeout(patience if not answer else 2)
                     piece = connection.recv(65536)
                     if not piece:
                         break
@@ -111,7 +111,7 @@ class Server:
     def stats(self):
         return self.get("/stats")[1]
 
-    def wait_until_idle(self, patience=20):
+    def wait_until_idle(self, patience=120):
         """The statistics once nothing runs any more."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
