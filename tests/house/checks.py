@@ -102,7 +102,7 @@ def builds_follow_the_table(root):
             wrong.append(f"{name}: lies in no room of docs/architecture.md")
         if not name.endswith("CMakeLists.txt") or top not in ("lib", "kernels"):
             continue
-        for call in re.finditer(r"mm2_room\(([^)]*)\)", read(root, name)):
+        for call in re.finditer(r"mm2_(?:cuda_)?room\(([^)]*)\)", read(root, name)):
             words = call[1].split()
             room = rooms.get(words[0])
             if room is None:
