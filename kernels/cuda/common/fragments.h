@@ -12,6 +12,13 @@
 
 #include "kernels/api/host_device.h"
 
+// Before a loop whose counter picks registers: all of its turns have to be written out.
+#if defined(__CUDACC__)
+#define MM2_UNROLL _Pragma("unroll")
+#else
+#define MM2_UNROLL
+#endif
+
 namespace mm2::kernels::cuda {
 
 constexpr int kWgmmaRows = 64;    // M of the instruction

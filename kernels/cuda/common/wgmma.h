@@ -3,7 +3,7 @@
 //
 // All 128 threads of the warpgroup call each function alike. multiply() only begins: between it and the
 // wait for its group nobody may touch its registers or its tiles. What one thread wrote into shared
-// memory is seen by the tensor core after fence_shared() of that thread and a barrier.
+// memory is seen by the tensor core after fence_async() (ptx.h) of that thread and a barrier.
 // Bits: element [m, n] depends on row m of A, column n of B and its own D alone, not on N.
 #pragma once
 
@@ -100,9 +100,9 @@ class Wgmma {
   }
 };
 
-/// Makes what this thread wrote into shared memory visible to the tensor core and the copy engine.
-__device__ __forceinline__ void fence_shared() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+/// What a descriptor takes for an address.
+__device__ __forceinline__ uint32_t tile_address(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
 }  // namespace mm2::kernels::cuda

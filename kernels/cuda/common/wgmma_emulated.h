@@ -74,10 +74,8 @@ class Wgmma {
     p.group = committed_;
     p.restores = true;
     for (const Product& earlier : pending_) p.restores &= earlier.d != d;
-    for (int i = 0; i < n / 2; ++i) {
-      p.before[i] = d[i];
-      d[i] = NAN;
-    }
+    if (accumulates) memcpy(p.before, d, static_cast<size_t>(n) * 2);
+    for (int i = 0; i < n / 2; ++i) d[i] = NAN;
     return p;
   }
 
@@ -85,7 +83,7 @@ class Wgmma {
     const SharedWindow shared{static_cast<const uint8_t*>(cuda_emulator::shared_memory()),
                               static_cast<uint32_t>(cuda_emulator::shared_bytes())};
     const auto thread = static_cast<int>(threadIdx.x % 128);
-    if (p.restores) memcpy(p.d, p.before, static_cast<size_t>(p.n) * 2);
+    if (p.restores && p.accumulates) memcpy(p.d, p.before, static_cast<size_t>(p.n) * 2);
     if (p.a_is_shared) {
       for (uint32_t i = 0; i < 32; ++i) {
         const auto row =
@@ -101,6 +99,10 @@ class Wgmma {
   bool fenced_ = false;
 };
 
-inline void fence_shared() {}
+inline uint32_t tile_address(const void* shared) {
+  cuda_emulator::check_shared(shared, 16, "a tile");
+  return static_cast<uint32_t>(static_cast<const char*>(shared) -
+                               static_cast<const char*>(cuda_emulator::shared_memory()));
+}
 
 }  // namespace mm2::kernels::cuda
