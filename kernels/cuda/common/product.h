@@ -283,7 +283,7 @@ __device__ __forceinline__ void add_record(Wgmma& mma, const Records& r, const u
       mma.commit();
     if (s % kStepsOfChain == kStepsOfChain - 1) {
       const float2 scale = chain_scales<P>(r, record, c);
-      mma.wait<0>();
+      mma.wait<0>(chain);
       MM2_UNROLL
       for (int i = 0; i < kN / 2; ++i) {
         y[i] = __fmaf_rn(i / 2 % 2 != 0 ? scale.y : scale.x, chain[i], y[i]);

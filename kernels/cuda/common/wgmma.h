@@ -83,6 +83,14 @@ class Wgmma {
   __device__ __forceinline__ void wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGroups) : "memory");
   }
+  /// The same for who reads d next, which one of the groups that have run wrote: the compiler, which
+  /// sees no connection, may otherwise read it before the wait.
+  template <int kGroups, int kNumbers>
+  __device__ __forceinline__ void wait(float (&d)[kNumbers]) {
+    wait<kGroups>();
+#pragma unroll
+    for (int i = 0; i < kNumbers; ++i) asm volatile("" : "+f"(d[i])::"memory");
+  }
 
   /// A in registers; B K-major, or MN-major. Without `accumulates` D begins at 0.
   template <int kN, bool kMnMajorB = false>

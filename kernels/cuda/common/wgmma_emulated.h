@@ -28,6 +28,11 @@ class Wgmma {
     fenced_ = false;
   }
 
+  template <int kGroups, int kNumbers>
+  void wait(float (&)[kNumbers]) {
+    wait<kGroups>();
+  }
+
   template <int kN, bool kMnMajorB = false>
   void multiply(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b, bool accumulates) {
     uint32_t quad[4][4];
