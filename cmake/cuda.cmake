@@ -29,7 +29,7 @@ function(mm2_cuda_compile_settings target)
   list(JOIN host "," joined)
   target_compile_options(
     ${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${host}>
-                      $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false -Xcompiler=${joined} -Xptxas=-warn-spills
+                      $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false -Xcompiler=${joined} -no-compress -Xptxas=-warn-spills
                       $<$<BOOL:${MM2_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>)
   target_link_libraries(${target} PRIVATE CUDA::cudart_static)
 endfunction()
