@@ -7,6 +7,8 @@ namespace {
 constexpr size_t kChannelTokens = 1024;
 // Proxies cut connections on which nothing moves.
 constexpr std::chrono::seconds kKeepAlive{15};
+// Log probabilities in an answer that is sent at once: as JSON they take some hundred bytes each.
+constexpr size_t kMostLogprobs = 1 << 18;
 // All connections together look for tokens 4,000 times a second, and each at most every 4 ms:
 // waking 64 threads after every step would take more from a small model than its answers gain, and
 // nobody sees the difference.
@@ -125,6 +127,7 @@ bool Exchange::pump(httplib::DataSink& sink) {
 
 Json Exchange::wait() {
   std::vector<WholeChoice> choices(static_cast<size_t>(n_choices_));
+  size_t n_logprobs = 0;
   for (int32_t i = 0; i < n_choices_; ++i) choices[static_cast<size_t>(i)].content = echoed(i);
   while (!all_over()) {
     if (!channel_->take(events_)) return nullptr;
@@ -134,7 +137,15 @@ Json Exchange::wait() {
       const bool over = output.push(event);
       WholeChoice& choice = choices[static_cast<size_t>(event.choice)];
       choice.add(output.take_events());
-      for (auto& token : output.take_tokens()) choice.tokens.push_back(std::move(token));
+      for (auto& token : output.take_tokens()) {
+        n_logprobs += token.top.size();
+        choice.tokens.push_back(std::move(token));
+      }
+      if (n_logprobs > kMostLogprobs) {
+        throw BadRequest("the answer has more than " + std::to_string(kMostLogprobs) +
+                             " log probabilities; stream it, or ask for fewer",
+                         "logprobs");
+      }
       if (over && event.finish == Finish::none) channel_->end_choice(event.choice);
     }
     if (!all_over()) pause(service_.scheduler());

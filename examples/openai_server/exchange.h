@@ -23,8 +23,8 @@ class Exchange {
 
   /// Writes the next events; waits for them. False when the client is gone.
   bool pump(httplib::DataSink& sink);
-  /// Waits for all of it. Null when the client is gone. Throws BadRequest with status 500 for a
-  /// failure of the engine.
+  /// Waits for all of it. Null when the client is gone. Throws BadRequest: with status 500 for a
+  /// failure of the engine, with 400 for an answer too large to be sent at once.
   Json wait();
 
  private:

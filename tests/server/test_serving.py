@@ -111,6 +111,15 @@ class Limits(unittest.TestCase):
             server.wait_until_idle()
             self.assertEqual(server.post("/v1/chat/completions", serving.chat("Hi!"))[0], 200)
 
+    def test_an_answer_at_once_has_not_more_log_probabilities_than_memory_for_them(self):
+        with serving.Server() as server:
+            most = dict(logprobs=True, top_logprobs=20, n=4, max_tokens=3500, **ENDLESS)  # 294,000 of them
+            status, answer = server.post("/v1/chat/completions", serving.chat(STORY, **most))
+            self.assertEqual(status, 400)
+            self.assertIn("more than 262144 log probabilities; stream it", answer["error"]["message"])
+            stats = server.wait_until_idle()
+            self.assertEqual((stats["cancelled"], stats["engine"]["kv"]["n_seqs"]), (4, 0))
+
     def test_more_connections_than_allowed_are_refused_in_words(self):
         with serving.Server("--max-connections", 4) as server:
             held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
