@@ -17,7 +17,7 @@ endif()
 
 # The rules of our own code (mm2_compile_settings) in the words of nvcc.
 function(mm2_cuda_compile_settings target)
-  target_compile_features(${target} PRIVATE cxx_std_20 cuda_std_20)
+  target_compile_features(${target} PRIVATE cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF CUDA_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON
                                              CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
                                              VISIBILITY_INLINES_HIDDEN ON CUDA_RUNTIME_LIBRARY Static
@@ -29,7 +29,7 @@ function(mm2_cuda_compile_settings target)
   list(JOIN host "," joined)
   target_compile_options(
     ${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${host}>
-                      $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false -Xcompiler=${joined} -no-compress -Xptxas=-warn-spills
+                      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -fmad=false -Xcompiler=${joined} -no-compress -Xptxas=-warn-spills
                       $<$<BOOL:${MM2_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>)
   target_link_libraries(${target} PRIVATE CUDA::cudart_static)
 endfunction()
