@@ -126,11 +126,11 @@ struct Isa {
       for (int64_t p = 0; p < n_valid; ++p) most = scores[p] > most ? scores[p] : most;
     }
     for (int64_t p = 0; p < kKvLanes; ++p) {
-      const float e = common::exp2_f32(scores[p] - most);
+      const float e = exp2_f32(scores[p] - most);
       scores[p] = float_of((bits_of(e) + s.round) & s.keep);
     }
     for (int64_t p = n_valid; p < kKvLanes; ++p) scores[p] = 0.0f;
-    const float fade = common::exp2_f32(before - most);
+    const float fade = exp2_f32(before - most);
     for (int64_t i = 0; i < 16; ++i) {
       s.totals[i] =
           s.totals[i] * fade + scores[i] + scores[i + 16] + scores[i + 32] + scores[i + 48];

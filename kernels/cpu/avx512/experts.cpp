@@ -3,7 +3,7 @@
 // experts with the most tokens come first, so that the small ones fill up what is left of a phase.
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/blocks.h"
-#include "kernels/cpu/common/math.h"
+#include "kernels/api/math.h"
 
 namespace mm2::kernels::avx512 {
 namespace {
@@ -150,7 +150,7 @@ float* packed_x(const Pass& p, const Chunk& chunk) {
 // silu(gate) * up of 64 numbers; the compiler makes vectors of it.
 void join_gate_up(const float* gate, const float* up, float* to) {
   for (int64_t i = 0; i < kBlockRows; ++i) {
-    to[i] = gate[i] * common::sigmoid_f32(gate[i]) * up[i];
+    to[i] = gate[i] * sigmoid_f32(gate[i]) * up[i];
   }
 }
 

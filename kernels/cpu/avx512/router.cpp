@@ -33,7 +33,7 @@ void router(const Executor* run, const RouterArgs<float>* a) {
     const auto store = [&](int64_t block, int64_t t, const float* sums) {
       float* to = scores + (chunks.parts.first(chunk) + t) * s.n_experts + block * kBlockRows;
       const int64_t n = rows_of_block(s.n_experts, block);
-      for (int64_t j = 0; j < n; ++j) to[j] = common::sigmoid_f32(sums[j]);
+      for (int64_t j = 0; j < n; ++j) to[j] = sigmoid_f32(sums[j]);
     };
     multiply_blocks(*a->gate, runs.first(i), runs.end(i), x, store);
   });

@@ -11,6 +11,7 @@
 //   soften(scores, n_valid, softening)  see Softening
 #pragma once
 
+#include "kernels/api/math.h"
 #include "kernels/api/ops.h"
 #include "kernels/cpu/layout/kv.h"
 
@@ -27,8 +28,6 @@ constexpr int64_t kAttentionChunk = 8 * kKvLanes;
 constexpr int64_t kPieceSteps = 64;
 
 constexpr float kLowestScore = -3.4e38f;
-/// No weight is below 2^-64 of the greatest: nothing is subnormal.
-constexpr float kLowestPower = -64.0f;
 
 /// Memory that will be read soon, to be prefetched evenly while something else is computed.
 struct Ahead {
@@ -72,22 +71,6 @@ struct Products {
   bool exact;
   Ahead ahead;
 };
-
-/// Of 2^r = (..(kExp2[0] * r + kExp2[1]) * r + ..) * r + kExp2[6], |r| <= 1/2.
-constexpr float kExp2[] = {1.5594678e-4f, 1.3406644e-3f, 9.6176930e-3f, 5.5503106e-2f,
-                           2.4022653e-1f, 6.9314721e-1f, 1.0f};
-constexpr float kExp2Round = 0x1.8p23f;  // adding it rounds to an integer, which is in the low bits
-
-/// 2^max(t, kLowestPower), t < 128, of additions and multiplications alone; NaN of NaN. Relative error at
-/// most 2e-7.
-inline float exp2_f32(float t) {
-  t = t < kLowestPower ? kLowestPower : t;
-  const float shifted = t + kExp2Round;
-  const float r = t - (shifted - kExp2Round);
-  float p = kExp2[0];
-  for (int i = 1; i < 7; ++i) p = p * r + kExp2[i];
-  return p * float_of((bits_of(shifted) - bits_of(kExp2Round) + 127u) << 23);
-}
 
 /// What soften does to the scores of one query in 64 positions:
 ///   score *= factor; greatest' = max(greatest, scores of the first n_valid)

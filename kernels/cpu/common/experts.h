@@ -2,8 +2,8 @@
 // down and the weighted sum, by rows of the output, experts ascending.
 #pragma once
 
+#include "kernels/api/math.h"
 #include "kernels/cpu/common/activations.h"
-#include "kernels/cpu/common/math.h"
 
 namespace mm2::kernels::common {
 

@@ -1,8 +1,8 @@
 #pragma once
 
+#include "kernels/api/math_f64.h"
 #include "kernels/api/ops.h"
 #include "kernels/api/parallel.h"
-#include "kernels/cpu/common/math_f64.h"
 
 namespace mm2::kernels::common {
 

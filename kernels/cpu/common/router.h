@@ -1,7 +1,7 @@
 #pragma once
 
+#include "kernels/api/math.h"
 #include "kernels/cpu/common/activations.h"
-#include "kernels/cpu/common/math.h"
 
 namespace mm2::kernels::common {
 

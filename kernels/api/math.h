@@ -1,13 +1,13 @@
-// exp and sigmoid of additions and multiplications alone, so that every machine gives the same
+// exp, 2^x and sigmoid of additions and multiplications alone, so that every machine gives the same
 // bits. Relative error at most 2e-7 (tests/kernels/math_test.cpp scans it).
 #pragma once
 
 #include "kernels/api/numbers.h"
 
-namespace mm2::kernels::common {
+namespace mm2::kernels {
 
 /// e^x: 2^n e^r, n = round(x log2 e), |r| <= ln(2) / 2. 0 below -104, inf above 89, NaN of NaN.
-static inline float exp_f32(float x) {
+MM2_HD static inline float exp_f32(float x) {
   constexpr float kLog2E = 1.44269504f;
   constexpr float kLn2High = 0.693359375f;  // 9 bits: n times it is exact
   constexpr float kLn2Low = -2.12194440e-4f;
@@ -36,9 +36,28 @@ static inline float exp_f32(float x) {
 }
 
 /// 1 / (1 + e^-x), from e^-|x| on both sides: nothing overflows.
-static inline float sigmoid_f32(float x) {
+MM2_HD static inline float sigmoid_f32(float x) {
   const float e = exp_f32(x < 0.0f ? x : -x);
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-}  // namespace mm2::kernels::common
+/// Of 2^r = (..(kExp2[0] * r + kExp2[1]) * r + ..) * r + kExp2[6], |r| <= 1/2.
+constexpr float kExp2[] = {1.5594678e-4f, 1.3406644e-3f, 9.6176930e-3f, 5.5503106e-2f,
+                           2.4022653e-1f, 6.9314721e-1f, 1.0f};
+constexpr float kExp2Round = 0x1.8p23f;  // adding it rounds to an integer, which is in the low bits
+/// No weight of attention is below 2^-64 of the greatest: nothing is subnormal.
+constexpr float kLowestPower = -64.0f;
+
+/// 2^max(t, kLowestPower), t < 128; NaN of NaN.
+MM2_HD static inline float exp2_f32(float t) {
+  constexpr float kFactors[] = {kExp2[0], kExp2[1], kExp2[2], kExp2[3],
+                                kExp2[4], kExp2[5], kExp2[6]};
+  t = t < kLowestPower ? kLowestPower : t;
+  const float shifted = t + kExp2Round;
+  const float r = t - (shifted - kExp2Round);
+  float p = kFactors[0];
+  for (int i = 1; i < 7; ++i) p = p * r + kFactors[i];
+  return p * float_of((bits_of(shifted) - bits_of(kExp2Round) + 127u) << 23);
+}
+
+}  // namespace mm2::kernels

@@ -2,7 +2,12 @@
 // rotation have the same bits on every machine, which those of the C library do not promise.
 #pragma once
 
-namespace mm2::kernels::common {
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/api/host_device.h"
+
+namespace mm2::kernels {
 
 /// ln(x), x > 0: twice the area tangent of (m - 1) / (m + 1), x = m 2^e, m in [0.7, 1.5).
 static inline double log_f64(double x) {
@@ -20,14 +25,17 @@ static inline double log_f64(double x) {
 }
 
 /// e^y for |y| below 700.
-static inline double exp_f64(double y) {
+MM2_HD static inline double exp_f64(double y) {
   constexpr double kLn2High = 0.6931471803691238, kLn2Low = 1.9082149292705877e-10;
   constexpr double kRound = 0x1.8p52;
   const double n = (y * 1.4426950408889634 + kRound) - kRound;
   const double r = (y - n * kLn2High) - n * kLn2Low;
   double sum = 1;
   for (int i = 14; i >= 1; --i) sum = sum * r / i + 1;  // 0.35^15 / 15! < 1e-18
-  return __builtin_ldexp(sum, static_cast<int>(n));     // exact
+  const uint64_t power = static_cast<uint64_t>(static_cast<int64_t>(n) + 1023) << 52;
+  double two_to_n;
+  memcpy(&two_to_n, &power, 8);
+  return sum * two_to_n;  // exact
 }
 
 struct SinCos {
@@ -35,7 +43,7 @@ struct SinCos {
 };
 
 /// For 0 <= x < 2^20 pi: x - n pi/2 with pi/2 in three parts, then Taylor series, |r| <= pi/4.
-static inline SinCos sin_cos_f64(double x) {
+MM2_HD static inline SinCos sin_cos_f64(double x) {
   constexpr double kHigh = 1.5707963267341256, kMiddle = 6.077100506303966e-11,
                    kLow = 2.0222662487959506e-21;  // 33, 33 and 53 bits
   constexpr double kRound = 0x1.8p52;
@@ -48,11 +56,11 @@ static inline SinCos sin_cos_f64(double x) {
     cos = 1 - cos * square / (i * (i - 1));
   }
   sin *= r;
-  const double quarter = n - 4 * __builtin_floor(n / 4);
+  const int64_t quarter = static_cast<int64_t>(n) & 3;
   if (quarter == 1) return {cos, -sin};
   if (quarter == 2) return {-sin, -cos};
   if (quarter == 3) return {-cos, sin};
   return {sin, cos};
 }
 
-}  // namespace mm2::kernels::common
+}  // namespace mm2::kernels
