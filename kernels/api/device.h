@@ -66,8 +66,8 @@ struct Plugin {
   uint32_t size;     // sizeof(Plugin)
   const char* name;  // "cuda"
 
-  /// What needs no device: packed_bytes, pack_rows, code_layouts, kv_block_bytes, scratch_bytes (of
-  /// DeviceEngine's buffers in device memory), name. `pack` writes the packed layout into the host's
+  /// What needs no device: packed_bytes, pack_rows, code_layouts, kv_block_bytes, scratch_bytes (about
+  /// engine_bytes), name. `pack` writes the packed layout into the host's
   /// memory (tests, packed files); step, ops, read_ and write_positions are null.
   const Backend* backend;
 
@@ -106,6 +106,9 @@ struct Plugin {
   /// A JSON object of the engine's last step: kernels launched, bytes read by plan, splits, which
   /// kernels ran. Valid until the next call on this engine.
   const char* (*describe)(DeviceEngine*);
+
+  /// Bytes that make_engine takes of the device's memory, exactly; needs no device.
+  int64_t (*engine_bytes)(const ModelShape*, const DeviceEngineOptions*);
 };
 
 }  // namespace mm2::kernels

@@ -16,6 +16,10 @@ __global__ void fill_kernel(float* values, int64_t n, float value) {
 
 }  // namespace
 
+cudaError_t can_run_kernels() {
+  return has_code(fill_kernel);
+}
+
 cudaError_t fill(float* values, int64_t n, float value, cudaStream_t stream) {
   if (n <= 0) return cudaSuccess;
   const unsigned blocks = n_groups(n, kThreads);

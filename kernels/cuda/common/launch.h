@@ -35,6 +35,18 @@ inline cudaError_t allow_shared(void (*kernel)(Params...), size_t n_bytes) {
 #endif
 }
 
+/// cudaErrorNoKernelImageForDevice where the kernel was not compiled for the current device.
+template <typename... Params>
+inline cudaError_t has_code(void (*kernel)(Params...)) {
+#if defined(MM2_CUDA_EMULATED)
+  (void)kernel;
+  return static_cast<cudaError_t>(cuda_emulator::device_has_code());
+#else
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel));
+#endif
+}
+
 /// Starts the kernel. What goes wrong inside it shows when somebody waits for the stream.
 template <typename... Params, typename... Args>
 inline cudaError_t launch(void (*kernel)(Params...), const Launch& l, Args... args) {

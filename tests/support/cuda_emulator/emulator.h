@@ -21,7 +21,7 @@ struct Settings {
 };
 
 struct Counts {
-  int64_t launches, allocated_bytes, allocations, pinned_bytes, streams, events;
+  int64_t launches, allocated_bytes, allocations, pinned_bytes, streams, events, contexts;
 };
 
 /// Everything through one table, so that it can be handed out of a library opened at run time.
@@ -30,6 +30,8 @@ struct Control {
   Settings (*settings)();
   Counts (*counts)();
   const char* (*last_failure)();  // why the last launch failed, "" where none did
+  int32_t (*current_device)();    // of this thread, -1: none has been made current
+  void (*set_current_device)(int32_t index);
 };
 const Control& control();
 

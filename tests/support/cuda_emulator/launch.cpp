@@ -140,7 +140,8 @@ std::string Running::stuck(const std::vector<Block>& blocks) const {
     }
   }
   std::string text = "no thread can go on:";
-  for (const auto& [what, n] : waiting) text.append(" ").append(std::to_string(n)).append(" in ").append(what).append(",");
+  for (const auto& [what, n] : waiting)
+    text.append(" ").append(std::to_string(n)).append(" in ").append(what).append(",");
   text.back() = '.';
   return text;
 }

@@ -80,6 +80,8 @@ struct LaunchConfig {
   CUstream_st* stream;
   bool cooperative;
 };
+/// cudaErrorNoKernelImageForDevice where Settings are of another device than 9.0.
+int device_has_code();
 /// Runs it, or keeps it where the stream is being captured. A cudaError_t.
 int launch(const LaunchConfig& config, std::function<void()> kernel);
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "cuda_emulator/context.h"
 #include "cuda_emulator/cuda_runtime.h"
 #include "cuda_emulator/emulator.h"
 #include "cuda_emulator/launch.h"
@@ -30,7 +31,6 @@ World& world() {
 }
 
 thread_local cudaError_t last_error = cudaSuccess;
-thread_local int current_device = 0;
 
 cudaError_t fault(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -108,7 +108,8 @@ cudaError_t run_now(const LaunchConfig& config, const std::function<void()>& ker
 }  // namespace
 
 const Control& control() {
-  static const Control table = {set_settings, get_settings, get_counts, get_last_failure};
+  static const Control table = {set_settings,     get_settings,   get_counts,
+                                get_last_failure, current_device, set_current_device};
   return table;
 }
 
@@ -128,6 +129,16 @@ void check_device(const void* at, size_t n_bytes, const char* what) {
   lock.unlock();
   if (!found)
     fail("%s of %zu bytes at %p, which are not of one piece of memory", what, n_bytes, at);
+}
+
+int device_has_code() {
+  const Settings s = get_settings();
+  return s.major == 9 && s.minor == 0 ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+}
+
+void count_contexts(int64_t n) {
+  const std::lock_guard lock(world().mutex);
+  world().counts.contexts += n;
 }
 
 void count_stream(int64_t streams, int64_t events) {
@@ -223,20 +234,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   return cudaSuccess;
 }
 
-cudaError_t cudaGetDevice(int* device) {
-  if (get_settings().driver == 0) return fault(cudaErrorInsufficientDriver);
-  *device = current_device;
-  return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device) {
-  const Settings s = get_settings();
-  if (s.driver == 0) return fault(cudaErrorInsufficientDriver);
-  if (device < 0 || device >= s.n_devices) return fault(cudaErrorInvalidDevice);
-  current_device = device;
-  return cudaSuccess;
-}
-
 cudaError_t cudaMemGetInfo(size_t* n_free, size_t* n_total) {
   const Settings s = get_settings();
   if (const cudaError_t error = usable(); error != cudaSuccess) return fault(error);
@@ -247,6 +244,7 @@ cudaError_t cudaMemGetInfo(size_t* n_free, size_t* n_total) {
 }
 
 cudaError_t cudaMalloc(void** memory, size_t n_bytes) {
+  if (current_device() < 0) set_current_device(0);  // as the runtime does
   if (const cudaError_t error = usable(); error != cudaSuccess) return fault(error);
   World& w = world();
   const std::lock_guard lock(w.mutex);
