@@ -15,8 +15,10 @@
 // Before a loop whose counter picks registers: all of its turns have to be written out.
 #if defined(__CUDACC__)
 #define MM2_UNROLL _Pragma("unroll")
+#define MM2_ROLLED _Pragma("unroll 1")
 #else
 #define MM2_UNROLL
+#define MM2_ROLLED
 #endif
 
 namespace mm2::kernels::cuda {

@@ -10,6 +10,7 @@
 // supers are. Which blocks of threads take which chunks follows from how many there are (share_of).
 #pragma once
 
+#include "kernels/api/backend.h"
 #include "kernels/cuda/layout/weights.h"
 
 namespace mm2::kernels::cuda {

@@ -69,6 +69,13 @@ MM2_HD static inline uint32_t scale_bits(const WeightLayout& l, const MatrixRows
   }
 }
 
+/// What turns a code of kFp4 whose scale, of E4M3, is negative: its sign. A stored scale is never negative.
+MM2_HD static inline uint32_t turned_sign(const WeightLayout& l, const MatrixRows& rows,
+                                          int64_t row, int64_t k) {
+  if (l.scale != kE4M3 || l.groups != 8) return 0;
+  return scale_bits(l, rows, row, k) >> 4 & 8u;
+}
+
 /// What stands behind the codes: `at` bytes from the start of record r of the block of rows from
 /// row0 on.
 MM2_HD static inline uint32_t pack_dword_of_scales(const WeightLayout& l, const MatrixRows& rows,
@@ -85,6 +92,7 @@ MM2_HD static inline uint32_t pack_dword_of_scales(const WeightLayout& l, const 
     uint32_t value = 0;
     if (!of_zeros) {
       value = group < l.groups ? scale_bits(l, rows, row, k) : 0;
+      if (l.scale == kE4M3) value &= 0x7Fu;
     } else if (row < rows.n_rows && k < rows.n_in) {
       value = rows.zeros[row * n_patches(rows.format, rows.n_in) + k / rows.format.patch_cols];
     }
@@ -116,7 +124,8 @@ MM2_HD static inline uint32_t pack_dword(const WeightLayout& l, const MatrixRows
     const int64_t row = row0 + fragment_row(thread, j);
     const int64_t k = k0 + step * kStepCols + fragment_col(thread, j) + odd;
     const bool there = row < rows.n_rows && k < rows.n_in;
-    const uint32_t code = there ? code_of(rows, row, k) : code_of_nothing(rows.format);
+    const uint32_t code =
+        there ? code_of(rows, row, k) ^ turned_sign(l, rows, row, k) : code_of_nothing(rows.format);
     dword |= code << (i_code * bits);
   }
   return dword;

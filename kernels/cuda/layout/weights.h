@@ -16,7 +16,8 @@
 //
 // Scales (Record: one of each row for each group of columns, or, where all rows of a block share
 // them, an F32 for each of four groups) and zeros (a nibble or a byte each) stand in the order of
-// `rank`: those of the two rows of a thread are neighbours, and those of one row.
+// `rank`: those of the two rows of a thread are neighbours, and those of one row. A scale of E4M3 is never
+// negative: the codes have turned signs instead.
 //
 // After the last block, where Format::ordered: the order, n_in numbers of I32.
 #pragma once

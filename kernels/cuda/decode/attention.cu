@@ -1,0 +1,376 @@
+#include "kernels/cuda/decode/attention_sums.h"
+#include "kernels/cuda/decode/attention_tile.h"
+#include "kernels/cuda/decode/rows.h"
+
+namespace mm2::kernels::cuda {
+namespace {
+
+constexpr int32_t kGroups = kAttentionThreads / kWarpgroup;
+constexpr int32_t kGroupTiles = kChunkPositions / kGroups / kTilePositions;
+constexpr int32_t kWeightTile = kMostQueries * kTileRowBytes;  // 64 positions of 8 queries
+
+/// Shared memory of the kernel.
+struct Shared {
+  char q[2 * kWeightTile];                 // of 128 columns
+  char weights[kGroups][2 * kWeightTile];  // upper parts, then lower ones
+  float y[kGroups][kMostQueries][kMostHeadDim];
+  float greatest[kGroups][kMostQueries], total[kGroups][kMostQueries];
+  float warps[kGroups][4][kMostQueries];
+  float room[kGroups][4];
+  float q_factor[kDecodeTokens], k_factor[kDecodeTokens];
+  uint32_t last;
+};
+
+/// What a block of threads works on.
+struct ChunkUnit {
+  int32_t row, kv_head, chunk;
+};
+__device__ inline ChunkUnit chunk_unit(const StepInput& in, int32_t n_kv_heads, int64_t i) {
+  ChunkUnit u{};
+  for (;; ++u.row) {
+    const int32_t last = in.first_token[u.row] + in.row_tokens[u.row] - 1;
+    const int64_t n = chunks_of(in.positions[last]);
+    if (i < n * n_kv_heads) {
+      u.kv_head = static_cast<int32_t>(i / n);
+      u.chunk = static_cast<int32_t>(i % n);
+      return u;
+    }
+    i -= n * n_kv_heads;
+  }
+}
+
+template <int32_t number, int32_t kDim>
+class Attention {
+ public:
+  __device__ Attention(const AttentionStep& step, Shared& shared)
+      : s(step),
+        to(shared),
+        group(static_cast<int32_t>(threadIdx.x) / kWarpgroup),
+        thread(static_cast<int32_t>(threadIdx.x) % kWarpgroup),
+        queries(step.n_heads / step.n_kv_heads),
+        width((step.n_heads + 2 * step.n_kv_heads) * step.head_dim) {}
+
+  __device__ void run() {
+    find_factors();
+    const int64_t n = attention_units(*s.input, s.n_kv_heads);
+    const Share share = share_of(n, gridDim.x, blockIdx.x);
+    for (int64_t i = share.first; i < share.end; ++i) {
+      const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, i);
+      const int32_t first = s.input->first_token[u.row], end = first + s.input->row_tokens[u.row];
+      for (int32_t t = first; t < end; ++t) {
+        if (s.input->positions[t] / kChunkPositions == u.chunk) store_position(u, t);
+      }
+      for (int32_t t = first; t < end; ++t) {
+        if (s.input->positions[t] < u.chunk * kChunkPositions) continue;
+        stage_queries(u, t);
+        fence_async();
+        __syncthreads();
+        add_chunk(u, s.input->positions[t]);
+        __syncthreads();
+        finish(u, t, s.input->positions[t]);
+        __syncthreads();
+      }
+    }
+  }
+
+ private:
+  __device__ void sync_group() const {
+    named_sync(static_cast<unsigned>(1 + group), static_cast<unsigned>(kWarpgroup));
+  }
+
+  /// Of the norms of q and of k, each over its whole width.
+  __device__ void find_factors() {
+    const int32_t q_width = s.n_heads * kDim, k_width = s.n_kv_heads * kDim;
+    for (int32_t i = group; i < 2 * s.input->n_tokens; i += kGroups) {
+      const float* x = s.qkv + int64_t{i / 2} * width + (i % 2 != 0 ? q_width : 0);
+      const int32_t n = i % 2 != 0 ? k_width : q_width;
+      const float sum =
+          sum_of_squares(x, n, thread, kWarpgroup, to.room[group], [this] { sync_group(); });
+      if (thread == 0) (i % 2 != 0 ? to.k_factor : to.q_factor)[i / 2] = norm_factor(sum, n, s.eps);
+    }
+    __syncthreads();
+  }
+
+  /// Component d of a head after its norm and rotation. head: its numbers and those of the norm.
+  __device__ float rotated(const float* head, const float* norm, float factor, int32_t t,
+                           int32_t d) const {
+    const auto normed = [&](int32_t i) { return __ldcg(head + i) * factor * norm[i]; };
+    const int32_t n = s.rotary_dim / 2;
+    if (d >= s.rotary_dim) return normed(d);
+    const float* rope = s.rope + t * s.rotary_dim;
+    const float c = rope[d % n], sine = rope[n + d % n];
+    if (d < n) return normed(d) * c - normed(n + d) * sine;
+    return normed(d) * c + normed(d - n) * sine;
+  }
+
+  /// The keys of a block of the cache that hold this position, and the values behind them.
+  __device__ char* block_of(const ChunkUnit& u, int64_t position) const {
+    const int32_t block = s.blocks[s.input->first_block[u.row] + position / s.block_size];
+    const int64_t half = int64_t{s.block_size} * kDim * (number == kE4M3 ? 1 : 2);
+    return s.cache + block * s.block_stride + u.kv_head * 2 * half;
+  }
+
+  __device__ void store_position(const ChunkUnit& u, int32_t t) const {
+    constexpr int64_t kBytes = number == kE4M3 ? 1 : 2;
+    const int64_t position = s.input->positions[t];
+    const int64_t half = int64_t{s.block_size} * kDim * kBytes;
+    char* keys = block_of(u, position) + position % s.block_size * kDim * kBytes;
+    const float* k = s.qkv + int64_t{t} * width + (s.n_heads + u.kv_head) * kDim;
+    const float* v = k + s.n_kv_heads * kDim;
+    const auto store = [&](char* row, int32_t d, float x, const float* scales) {
+      if constexpr (number == kE4M3) {
+        row[d] = static_cast<char>(f32_to_e4m3(__fdiv_rn(x, scales[u.kv_head])));
+      } else {
+        reinterpret_cast<uint16_t*>(row)[d] = f32_to_bf16(x);
+      }
+    };
+    MM2_ROLLED
+    for (auto i = static_cast<int32_t>(threadIdx.x); i < 2 * kDim; i += kAttentionThreads) {
+      const int32_t d = i % kDim;
+      if (i < kDim) {
+        const float* norm = s.k_norm + u.kv_head * kDim;
+        store(keys, d, rotated(k, norm, to.k_factor[t], t, d), s.k_scales);
+      } else {
+        store(keys + half, d, __ldcg(v + d), s.v_scales);
+      }
+    }
+  }
+
+  /// The queries of a KV head as BF16, components in the order of attention_tile.h.
+  __device__ void stage_queries(const ChunkUnit& u, int32_t t) {
+    const auto i0 = static_cast<int32_t>(threadIdx.x);
+    for (int32_t i = i0; i < 2 * kWeightTile / 16; i += kAttentionThreads) {
+      reinterpret_cast<uint4*>(to.q)[i] = uint4{0, 0, 0, 0};
+    }
+    __syncthreads();
+    MM2_ROLLED
+    for (int32_t i = i0; i < queries * kDim; i += kAttentionThreads) {
+      const int32_t c = i / kDim, d = i % kDim, head = u.kv_head * queries + c;
+      const float x = rotated(s.qkv + int64_t{t} * width + head * kDim, s.q_norm + head * kDim,
+                              to.q_factor[t], t, d);
+      const int32_t column = column_of_component<number>(d);
+      char* at = to.q + column / 64 * kWeightTile +
+                 tile_byte(static_cast<uint32_t>(c), static_cast<uint32_t>(column % 64));
+      *reinterpret_cast<uint16_t*>(at) = f32_to_bf16(x);
+    }
+  }
+
+  /// log2(e) / sqrt(head_dim) times the scale of the keys.
+  __device__ float score_factor(const ChunkUnit& u) const {
+    const float scale = number == kE4M3 ? s.k_scales[u.kv_head] : 1.0f;
+    return __fdiv_rn(1.44269504f, __fsqrt_rn(static_cast<float>(kDim))) * scale;
+  }
+
+  /// The greatest of both rows of all threads for each of the thread's two queries.
+  __device__ void greatest_of_tile(const float (&score)[4], float (&greatest)[2]) {
+    MM2_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      float x = fmaxf(score[j], score[2 + j]);
+      for (int lanes = 4; lanes < 32; lanes *= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lanes));
+      if (thread % 32 < 4) to.warps[group][thread / 32][thread % 4 * 2 + j] = x;
+    }
+    sync_group();
+    for (int j = 0; j < 2; ++j) {
+      for (int w = 0; w < 4; ++w) {
+        greatest[j] = fmaxf(greatest[j], to.warps[group][w][thread % 4 * 2 + j]);
+      }
+    }
+  }
+
+  struct State {
+    float greatest[2], total[2];
+    float y[2][4];
+  };
+
+  /// Positions [0, last] of the tile whose keys and values these are.
+  __device__ void add_tile(const char* keys, const char* values, int32_t last, float factor,
+                           State& state) {
+    constexpr int kSteps = score_steps<number>(kDim);
+    uint32_t k[kSteps][4], v[2][4][4];
+    load_keys<number, kDim>(keys, last, thread, k);
+    const uint64_t q = k_major(tile_address(to.q));
+    float score[4];
+    wgmma.fence();
+    MM2_UNROLL
+    for (int i = 0; i < kSteps; ++i) {
+      const uint64_t at = q + static_cast<uint64_t>(i / 4) * (kWeightTile / 16) +
+                          static_cast<uint64_t>(i % 4) * kStepKMajor;
+      wgmma.template multiply<8>(score, k[i], at, i > 0);
+    }
+    wgmma.commit();
+    wgmma.template wait<0>(score);
+    load_values<number, kDim>(values, last, thread,
+                              v);  // behind the keys, whose registers they take
+    const int32_t row = thread / 32 * 16 + thread % 32 / 4;
+    for (int i = 0; i < 4; ++i) {
+      score[i] = row + i / 2 * 8 <= last ? score[i] * factor : kLowestScore;
+    }
+    float greatest[2] = {state.greatest[0], state.greatest[1]};
+    greatest_of_tile(score, greatest);
+    char* upper = to.weights[group];
+    MM2_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const float fade = exp2_fast(state.greatest[j] - greatest[j]);
+      state.greatest[j] = greatest[j];
+      state.total[j] *= fade;
+      for (int m = 0; m < 2; ++m) {
+        state.y[m][j] *= fade;
+        state.y[m][2 + j] *= fade;
+      }
+      for (int lower = 0; lower < 2; ++lower) {
+        const int32_t position = row + lower * 8;
+        const float e = position <= last ? exp2_fast(score[2 * lower + j] - greatest[j]) : 0.0f;
+        const uint16_t high = f32_to_bf16(e);
+        const uint16_t low = f32_to_bf16(e - bf16_to_f32(high));
+        state.total[j] += bf16_to_f32(high) + bf16_to_f32(low);
+        const uint32_t at =
+            tile_byte(static_cast<uint32_t>(thread % 4 * 2 + j), static_cast<uint32_t>(position));
+        *reinterpret_cast<uint16_t*>(upper + at) = high;
+        *reinterpret_cast<uint16_t*>(upper + kWeightTile + at) = low;
+      }
+    }
+    fence_async();
+    sync_group();
+    const uint64_t p = k_major(tile_address(upper));
+    wgmma.fence();
+    MM2_UNROLL
+    for (int step = 0; step < 4; ++step) {
+      MM2_UNROLL
+      for (int i = 0; i < 4; ++i) {  // both tiles of components, upper parts, then lower ones
+        const uint64_t at = p + static_cast<uint64_t>(step) * kStepKMajor +
+                            static_cast<uint64_t>(i / 2) * (kWeightTile / 16);
+        wgmma.template multiply<8>(state.y[i % 2], v[i % 2][step], at, true);
+      }
+    }
+    wgmma.commit();
+    wgmma.template wait<0>(state.y[0]);
+    wgmma.template wait<0>(state.y[1]);
+  }
+
+  /// The warpgroup's part of a chunk, for the query at `position`; its sums into shared memory.
+  __device__ void add_chunk(const ChunkUnit& u, int32_t position) {
+    State state{{kLowestScore, kLowestScore}, {0, 0}, {}};
+    const float factor = score_factor(u);
+    const int64_t half = int64_t{s.block_size} * kDim * (number == kE4M3 ? 1 : 2);
+    MM2_ROLLED
+    for (int32_t i = 0; i < kGroupTiles; ++i) {
+      const int32_t start = u.chunk * kChunkPositions + (group * kGroupTiles + i) * kTilePositions;
+      if (start > position) break;
+      const char* keys =
+          block_of(u, start) + int64_t{start % s.block_size} * kDim * (number == kE4M3 ? 1 : 2);
+      add_tile(keys, keys + half, position - start, factor, state);
+    }
+    const int32_t c = thread % 4 * 2;
+    sync_group();
+    for (int j = 0; j < 2; ++j) {
+      for (int lanes = 4; lanes < 32; lanes *= 2) {
+        state.total[j] += __shfl_xor_sync(~0u, state.total[j], lanes);
+      }
+      if (thread % 32 < 4) to.warps[group][thread / 32][c + j] = state.total[j];
+    }
+    sync_group();
+    for (int j = 0; j < 2 && thread < 4; ++j) {
+      const auto& warps = to.warps[group];
+      to.total[group][c + j] =
+          warps[0][c + j] + warps[1][c + j] + warps[2][c + j] + warps[3][c + j];
+      to.greatest[group][c + j] = state.greatest[j];
+    }
+    MM2_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const int32_t row = thread / 32 * 16 + thread % 32 / 4 + i % 4 / 2 * 8;
+      to.y[group][c + i % 2][component_of_row(row, i / 4)] = state.y[i / 4][i % 4];
+    }
+  }
+
+  __device__ void write(const ChunkUnit& u, int32_t t, int32_t head, int32_t d, const Sums& sums) {
+    const float scale = number == kE4M3 ? s.v_scales[u.kv_head] : 1.0f;
+    s.y[int64_t{t} * s.n_heads * kDim + head * kDim + d] =
+        f32_to_bf16(sums.y * __fdiv_rn(scale, sums.total));
+  }
+
+  /// Calls f(head, d, query) for all of the KV head's.
+  template <typename F>
+  __device__ void each(const ChunkUnit& u, F f) {
+    MM2_ROLLED
+    for (auto i = static_cast<int32_t>(threadIdx.x); i < queries * kDim; i += kAttentionThreads) {
+      f(u.kv_head * queries + i / kDim, i % kDim, i / kDim);
+    }
+  }
+
+  /// Adds the warpgroups; whoever is the last of a super adds its chunks, then the last of all supers.
+  __device__ void finish(const ChunkUnit& u, int32_t t, int32_t position) {
+    const auto n_chunks = static_cast<int32_t>(chunks_of(position));
+    const auto n_supers = static_cast<int32_t>(supers_of(position));
+    each(u, [&](int32_t head, int32_t d, int32_t c) {
+      Sums all{to.greatest[0][c], to.total[0][c], to.y[0][c][d]};
+      MM2_ROLLED
+      for (int32_t g = 1; g < kGroups; ++g) {
+        if (u.chunk * kChunkPositions + g * kGroupTiles * kTilePositions > position) break;
+        add_sums(all, {to.greatest[g][c], to.total[g][c], to.y[g][c][d]});
+      }
+      if (n_chunks == 1) return write(u, t, head, d, all);
+      leave(s, place_of(s, t, head, u.chunk), d, all);
+    });
+    if (n_chunks == 1) return;
+    const int32_t super = u.chunk / kSuperChunks, first = super * kSuperChunks;
+    const int32_t n = n_chunks - first < kSuperChunks ? n_chunks - first : kSuperChunks;
+    uint32_t* counters = s.counters + (t * s.n_kv_heads + u.kv_head) * (s.max_supers + 1);
+    if (!is_last(counters + super, n, &to.last)) return;
+    each(u, [&](int32_t head, int32_t d, int32_t) {
+      const Sums all = find_all(s, t, head, first, n, d);
+      if (n_supers == 1) return write(u, t, head, d, all);
+      leave(s, place_of(s, t, head, s.max_chunks + super), d, all);
+    });
+    if (n_supers == 1) return;
+    if (!is_last(counters + s.max_supers, n_supers, &to.last)) return;
+    each(u, [&](int32_t head, int32_t d, int32_t) {
+      write(u, t, head, d, find_all(s, t, head, s.max_chunks, n_supers, d));
+    });
+  }
+
+  const AttentionStep& s;
+  Shared& to;
+  const int32_t group, thread;  // a warpgroup, and the thread in it
+  const int32_t queries, width;
+  Wgmma wgmma;
+};
+
+template <int32_t number, int32_t kDim>
+__global__ void __launch_bounds__(kAttentionThreads, 1) attention_kernel(AttentionStep s) {
+  grid_wait();
+  grid_go_on();
+  Attention<number, kDim> attention(s, *shared_memory<Shared>());
+  attention.run();
+}
+
+template <int32_t number>
+cudaError_t launch_for(const Launch& l, const AttentionStep& s) {
+  switch (s.head_dim) {
+    case 16:
+      return launch(attention_kernel<number, 16>, l, s);
+    case 32:
+      return launch(attention_kernel<number, 32>, l, s);
+    case 64:
+      return launch(attention_kernel<number, 64>, l, s);
+    case 128:
+      return launch(attention_kernel<number, 128>, l, s);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace
+
+cudaError_t run_attention(const AttentionStep& s, int32_t n_blocks, bool overlaps,
+                          cudaStream_t stream) {
+  static_assert(sizeof(Shared) <= kSharedWithoutAsking);
+  Launch l{};
+  l.grid = dim3(static_cast<unsigned>(n_blocks));
+  l.block = dim3(kAttentionThreads);
+  l.stream = stream;
+  l.shared_bytes = sizeof(Shared);
+  l.overlaps = overlaps;
+  return s.number == kE4M3 ? launch_for<kE4M3>(l, s) : launch_for<kBF16>(l, s);
+}
+
+}  // namespace mm2::kernels::cuda

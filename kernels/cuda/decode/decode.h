@@ -1,0 +1,31 @@
+// Steps of up to 8 tokens on the fast kernels: six launches a layer, each of which may start while the
+// one before it ends, in graphs that are made once for an engine.
+#pragma once
+
+#include "kernels/cuda/common/device_ops.h"
+
+namespace mm2::kernels::cuda {
+
+/// Why the fast kernels cannot run such a model, or null.
+const char* decode_refuses(const DeviceWeights& weights, int32_t kv_number);
+
+/// Whether a step is small enough for decode_ops, whose model is not refused.
+bool decode_takes(const DeviceStep& step);
+
+/// `layers` and `finish`, and what belongs to them. The state is of make_state; scratch is used from its
+/// start and holds nothing between steps.
+const DeviceOps* decode_ops();
+
+/// How the launcher does it; the results have the same bits. Of the state, before its first step or
+/// between steps.
+struct DecodeOptions {
+  int32_t blocks_per_multiprocessor = 2;  // of threads, in products
+  int32_t n_multiprocessors = 0;          // 0: DeviceLimits::n_multiprocessors
+  bool overlaps = true;                   // kernels start before the one before them ends
+  bool uses_graph = true;
+  bool asks_ahead = true;  // the next layer's attention weights, while experts are being chosen
+};
+cudaError_t make_decode_state(const DeviceStep& largest, const DecodeOptions& options,
+                              void** state);
+
+}  // namespace mm2::kernels::cuda

@@ -1,0 +1,62 @@
+// What an engine keeps for decoding: the arguments of all launches, which never change, and their graphs.
+// The host's side.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cuda/decode/attention_step.h"
+#include "kernels/cuda/decode/decode.h"
+#include "kernels/cuda/decode/small_steps.h"
+#include "kernels/cuda/decode/workspace.h"
+
+namespace mm2::kernels::cuda {
+
+/// A product and what its kernel is compiled for.
+struct Compiled {
+  ProductStep step;
+  Decoded decoded;
+};
+
+struct LayerSteps {
+  Compiled qkv, o, gate_up, down;
+  AttentionStep attention;
+  RouterStep router;
+};
+
+class DecodeState {
+ public:
+  DecodeState(const DeviceStep& largest, const DecodeOptions& options);
+  ~DecodeState();
+  DecodeState(const DecodeState&) = delete;
+  DecodeState& operator=(const DecodeState&) = delete;
+
+  /// All that a step must not take when it runs.
+  cudaError_t prepare(cudaStream_t stream);
+
+  cudaError_t run_layers(const DeviceStep& step);
+  cudaError_t finish(const DeviceStep& step);
+
+ private:
+  Compiled product(Task task, const DeviceMatrix* const* matrices, int32_t n, const Cut& cut) const;
+  void add_layer(const DeviceStep& step, int32_t layer);
+  void add_attention(const DeviceStep& step, int32_t layer, LayerSteps& to) const;
+  cudaError_t launch_product(const Compiled& p, cudaStream_t stream) const;
+  cudaError_t launch_layers(cudaStream_t stream) const;
+  cudaError_t launch_finish(bool wants_logits, cudaStream_t stream) const;
+  cudaError_t upload_input(const DeviceStep& step);
+
+  ModelShape shape_;
+  DecodeOptions options_;
+  Workspace at_;
+  float* h_;
+  std::vector<LayerSteps> layers_;
+  BeginStep begin_;
+  EndStep end_;
+  Compiled head_;
+  StepInput* staging_ = nullptr;    // pinned
+  cudaEvent_t uploaded_ = nullptr;  // staging_ may be written again
+  cudaGraphExec_t of_layers_ = nullptr;
+  cudaGraphExec_t of_finish_[2] = {};  // without logits, with them
+};
+
+}  // namespace mm2::kernels::cuda
