@@ -99,6 +99,10 @@ struct DeviceStep {
   StepBuffers buffers;
   DeviceLimits limits;
   void* state;  // of DeviceOps::make_state, the same for all steps of an engine
+  /// What functions that start several layers ask before each of them but the first, if they do not
+  /// run as a graph: not 0 = start no more, return cudaSuccess. Null = never.
+  int32_t (*stops)(void* self, int32_t layer);
+  void* stops_self;
 
   const ModelShape& shape() const { return weights->shape; }
 };

@@ -1,5 +1,7 @@
 #include "kernels/cuda/plugin/engine.h"
 
+#include <string.h>
+
 #include <new>
 
 namespace mm2::kernels::cuda {
@@ -16,6 +18,15 @@ DeviceLimits limits_of(const DeviceEngineOptions& o, int32_t n_multiprocessors) 
 
 int64_t blocks_of_row(const DeviceEngineOptions& o) {
   return (int64_t{o.max_positions} + o.kv.block_size - 1) / o.kv.block_size;
+}
+
+int64_t n_scales(const ModelShape& s) {
+  return int64_t{s.n_layers} * s.n_kv_heads;
+}
+
+// Scales of keys, then of values, behind the results in pinned memory.
+float* host_scales(const DeviceEngine& e) {
+  return reinterpret_cast<float*>(e.pinned + e.room.inputs_end + int64_t{e.options.max_rows} * 4);
 }
 
 // Every pointer that is the same for all steps.
@@ -42,8 +53,8 @@ void fill_step(DeviceEngine* e) {
              kv_layout_of(s, kv.block_size, kv.number),
              scales ? floats(r.k_scales) : nullptr,
              scales ? floats(r.v_scales) : nullptr,
-             nullptr,
-             nullptr,
+             scales ? host_scales(*e) : nullptr,
+             scales ? host_scales(*e) + n_scales(s) : nullptr,
              ints(r.blocks)};
   step.buffers = {floats(r.h),       floats(r.x),      floats(r.rope),       floats(r.q),
                   floats(r.kv_work), floats(r.attn),   ints(r.ids),          floats(r.weights),
@@ -87,7 +98,9 @@ int32_t check_options(const ModelShape& s, const DeviceEngineOptions& o, DeviceE
 int32_t send_scales(DeviceEngine* e, DeviceError* error) {
   const ModelShape& s = e->model->weights.shape;
   if (e->options.kv.number != kE4M3) return kDeviceOk;
-  const int64_t n = int64_t{s.n_layers} * s.n_kv_heads * 4;
+  const int64_t n = n_scales(s) * 4;
+  memcpy(host_scales(*e), e->options.kv.k_scales, static_cast<size_t>(n));
+  memcpy(host_scales(*e) + n_scales(s), e->options.kv.v_scales, static_cast<size_t>(n));
   const int32_t code =
       copy_to(e->device, e->memory + e->room.k_scales, e->options.kv.k_scales, n, error);
   if (code != kDeviceOk) return code;
@@ -117,7 +130,8 @@ int32_t fill_engine(DeviceEngine* e, DeviceError* error) {
   int32_t code = take_memory(device, e->room.bytes, &memory, "an engine's buffers", error);
   if (code != kDeviceOk) return code;
   e->memory = static_cast<char*>(memory);
-  const int64_t pinned = e->room.inputs_end + int64_t{e->options.max_rows} * 4;
+  const int64_t pinned =
+      e->room.inputs_end + int64_t{e->options.max_rows} * 4 + n_scales(e->model->weights.shape) * 8;
   code = judge(cudaHostAlloc(&memory, static_cast<size_t>(pinned), cudaHostAllocDefault), error,
                &device->lost, "%lld bytes of pinned memory of the host for an engine",
                static_cast<long long>(pinned));
@@ -132,6 +146,7 @@ int32_t fill_engine(DeviceEngine* e, DeviceError* error) {
   if (code != kDeviceOk) return code;
   fill_step(e);
   code = send_scales(e, error);
+  e->options.kv.k_scales = e->options.kv.v_scales = nullptr;  // the host's, not needed any more
   return code == kDeviceOk ? make_states(e, error) : code;
 }
 
@@ -198,7 +213,7 @@ int32_t make_engine(DeviceModel* model, const DeviceEngineOptions* options, Devi
   made->model = model;
   made->options = *options;
   made->room = room_of(model->weights.shape, *options);
-  made->tables = tables_of(options->kernels);
+  made->tables = tables_of_model(options->kernels, model->weights, options->kv.number);
   made->stream = static_cast<cudaStream_t>(options->stream);
   made->owns_stream = options->stream == nullptr;
   code = fill_engine(made, error);

@@ -15,8 +15,12 @@ struct Tables {
   void* states[kMostTables];
 };
 
-/// The tables of a choice of kernels (DeviceKernels), without states; for steps of up to n_tokens.
+/// The tables of a choice of kernels (DeviceKernels), without states: all that an engine has room for.
 Tables tables_of(int32_t kernels);
+/// Those of them that have kernels for the model.
+Tables tables_of_model(int32_t kernels, const DeviceWeights& weights, int32_t kv_number);
+/// Those of an engine that take a step: activations of kF32 are a matter of the simple ones.
+Tables tables_of_step(const Tables& tables, int32_t activations);
 
 /// Where things lie in the engine's memory on the device: bytes from its start.
 struct EngineRoom {

@@ -174,13 +174,13 @@ int32_t show_ids(Running* running) {
   return kDeviceOk;
 }
 
-void describe_step(DeviceEngine* e, const StepPlan& plan) {
+void describe_step(DeviceEngine* e, const Tables& tables, const StepPlan& plan) {
   int used = std::snprintf(e->description, sizeof(e->description),
                            "{\"tokens\":%d,\"rows\":%d,\"outputs\":%d,\"kernels\":[", plan.n_tokens,
                            plan.n_rows, plan.n_outputs);
-  for (int32_t i = 0; i < e->tables.n; ++i) {
+  for (int32_t i = 0; i < tables.n; ++i) {
     used += std::snprintf(e->description + used, sizeof(e->description) - static_cast<size_t>(used),
-                          "%s\"%.60s\"", i == 0 ? "" : ",", e->tables.ops[i]->name);
+                          "%s\"%.60s\"", i == 0 ? "" : ",", tables.ops[i]->name);
   }
   std::snprintf(e->description + used, sizeof(e->description) - static_cast<size_t>(used), "]}");
 }
@@ -202,12 +202,13 @@ int32_t step(DeviceEngine* e, const StepPlan* plan, DeviceError* error) {
   step.n_tokens = plan->n_tokens;
   step.n_outputs = wants_logits ? plan->n_outputs : 0;
   step.activations = plan->activations;
+  const Tables tables = tables_of_step(e->tables, plan->activations);
   Running running{e, plan, error};
   const bool shows = plan->observer != nullptr && plan->observes_all != 0;
   const WalkHooks hooks{&running, before_layer, shows ? show : nullptr};
   cudaError_t result =
       cudaMemcpyAsync(e->memory, e->pinned, inputs.bytes(), cudaMemcpyHostToDevice, e->stream);
-  if (result == cudaSuccess) code = walk(e->tables, step, hooks, &result);
+  if (result == cudaSuccess) code = walk(tables, step, hooks, &result);
   if (result == cudaSuccess && code == kDeviceOk) result = fetch(e, *plan, wants_logits);
   // Whatever was started ends before the host may use its memory again.
   const cudaError_t waited = cudaStreamSynchronize(e->stream);
@@ -220,7 +221,7 @@ int32_t step(DeviceEngine* e, const StepPlan* plan, DeviceError* error) {
   std::memcpy(plan->row_results, e->pinned + e->room.inputs_end,
               static_cast<size_t>(plan->n_rows) * 4);
   if (plan->observer != nullptr && !shows) code = show_ids(&running);
-  describe_step(e, *plan);
+  describe_step(e, tables, *plan);
   return code;
 }
 

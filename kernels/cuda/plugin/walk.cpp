@@ -11,12 +11,16 @@ class Walk {
       : tables_(tables), step_(step), hooks_(hooks), buffers_(step_.buffers) {}
 
   void run() {
-    if (!do_if_there<&DeviceOps::layers>()) {
+    step_.stops = stops;
+    step_.stops_self = this;
+    if (has<&DeviceOps::layers>()) {
+      all_layers();
+    } else {
       do_it<&DeviceOps::embed>(step_.weights->embedding, buffers_.h);
       do_it<&DeviceOps::rope_table>(buffers_.rope);
       show("hidden", 0, buffers_.h, kF32, step_.n_tokens, step_.shape().hidden);
       for (int32_t layer = 0; layer < step_.shape().n_layers && goes_on(); ++layer) {
-        if (hooks_.before_layer != nullptr) code_ = hooks_.before_layer(hooks_.self, layer);
+        ask(layer);
         attention_half(layer);
         experts_half(layer);
         show("hidden", layer + 1, buffers_.h, kF32, step_.n_tokens, step_.shape().hidden);
@@ -32,6 +36,38 @@ class Walk {
 
  private:
   bool goes_on() const { return code_ == kDeviceOk; }
+
+  void ask(int32_t layer) {
+    if (goes_on() && hooks_.before_layer != nullptr) {
+      code_ = hooks_.before_layer(hooks_.self, layer);
+    }
+  }
+  static int32_t stops(void* self, int32_t layer) {
+    Walk* walk = static_cast<Walk*>(self);
+    walk->ask(layer);
+    return walk->goes_on() ? 0 : 1;
+  }
+
+  template <auto member>
+  bool has() const {
+    for (int32_t i = 0; i < tables_.n; ++i) {
+      if (tables_.ops[i]->*member != nullptr) return true;
+    }
+    return false;
+  }
+
+  // One function for all layers: what lies between them is not shown.
+  void all_layers() {
+    const ModelShape& s = step_.shape();
+    ask(0);
+    if (!goes_on()) return;
+    do_it<&DeviceOps::layers>();
+    for (int32_t layer = 0; layer < s.n_layers; ++layer) {
+      const int32_t* ids = buffers_.ids + int64_t{layer} * step_.n_tokens * s.top_k;
+      show("topk_ids", layer, ids, kI32, step_.n_tokens, s.top_k);
+    }
+    show("hidden", s.n_layers, buffers_.h, kF32, step_.n_tokens, s.hidden);
+  }
 
   template <typename F>
   void start(F function) {
@@ -116,14 +152,6 @@ class Walk {
 };
 
 }  // namespace
-
-// Tables of faster kernels stand before the simple ones here.
-Tables tables_of(int32_t kernels) {
-  Tables tables{};
-  (void)kernels;
-  tables.ops[tables.n++] = simple_ops();
-  return tables;
-}
 
 int32_t walk(const Tables& tables, const DeviceStep& step, const WalkHooks& hooks,
              cudaError_t* result) {

@@ -1,5 +1,5 @@
 // Finding and opening devices.
-#include "kernels/cuda/plugin/plugin.h"
+#include "kernels/cuda/plugin/emulated_plugin.h"
 
 using namespace support;
 

@@ -1,5 +1,5 @@
 // Engines: what the host sees during a step, and what lies in the cache.
-#include "kernels/cuda/plugin/model.h"
+#include "kernels/cuda/plugin/two_models.h"
 
 using namespace support;
 

@@ -1,5 +1,5 @@
 // Whatever can fail: a code, a sentence, nothing taken.
-#include "kernels/cuda/plugin/model.h"
+#include "kernels/cuda/plugin/two_models.h"
 
 using namespace support;
 

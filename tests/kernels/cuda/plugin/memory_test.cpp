@@ -2,7 +2,7 @@
 #include <thread>
 
 #include "kernels/cuda/layout/pack.h"
-#include "kernels/cuda/plugin/plugin.h"
+#include "kernels/cuda/plugin/emulated_plugin.h"
 
 using namespace support;
 namespace cuda = mm2::kernels::cuda;

@@ -1,5 +1,5 @@
 // Steps on the device against those of the CPU: the same bits.
-#include "kernels/cuda/plugin/model.h"
+#include "kernels/cuda/plugin/two_models.h"
 
 using namespace support;
 

@@ -3,7 +3,7 @@
 
 #include <deque>
 
-#include "kernels/cuda/plugin/plugin.h"
+#include "kernels/cuda/plugin/emulated_plugin.h"
 
 namespace support {
 

@@ -1,0 +1,29 @@
+#include "kernels/cuda/plugin/engine.h"
+#include "kernels/cuda/simple/simple.h"
+
+namespace mm2::kernels::cuda {
+
+// Tables of faster kernels stand before the simple ones here.
+Tables tables_of(int32_t kernels) {
+  Tables tables{};
+  (void)kernels;
+  tables.ops[tables.n++] = simple_ops();
+  return tables;
+}
+
+Tables tables_of_model(int32_t kernels, const DeviceWeights& weights, int32_t kv_number) {
+  (void)weights;
+  (void)kv_number;
+  return tables_of(kernels);
+}
+
+Tables tables_of_step(const Tables& tables, int32_t activations) {
+  if (activations == kBF16 || tables.n == 0) return tables;
+  Tables simple{};
+  simple.n = 1;
+  simple.ops[0] = tables.ops[tables.n - 1];
+  simple.states[0] = tables.states[tables.n - 1];
+  return simple;
+}
+
+}  // namespace mm2::kernels::cuda
