@@ -33,6 +33,14 @@ struct EngineRoom {
 };
 EngineRoom room_of(const ModelShape& shape, const DeviceEngineOptions& options);
 
+/// What is told of a step that is over; n_tokens is 0 where there was none.
+struct LastStep {
+  int32_t n_tokens, n_rows, n_outputs, activations;
+};
+
+/// Kernels that such a step starts, -1 where that is not a matter of shapes.
+int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step);
+
 /// Sees what a step leaves between its parts; null members are not called.
 struct WalkHooks {
   void* self;
@@ -75,7 +83,8 @@ struct DeviceEngine {
   cudaStream_t stream;
   bool owns_stream;
   cudaEvent_t layers[2];  // the layers before the last one
-  char description[512];
+  cuda::LastStep last;    // its positions are still in `pinned`
+  char description[640];
 };
 
 }  // namespace mm2::kernels

@@ -1,5 +1,4 @@
 // A step from the host's arrays to the host's arrays.
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -174,17 +173,6 @@ int32_t show_ids(Running* running) {
   return kDeviceOk;
 }
 
-void describe_step(DeviceEngine* e, const Tables& tables, const StepPlan& plan) {
-  int used = std::snprintf(e->description, sizeof(e->description),
-                           "{\"tokens\":%d,\"rows\":%d,\"outputs\":%d,\"kernels\":[", plan.n_tokens,
-                           plan.n_rows, plan.n_outputs);
-  for (int32_t i = 0; i < tables.n; ++i) {
-    used += std::snprintf(e->description + used, sizeof(e->description) - static_cast<size_t>(used),
-                          "%s\"%.60s\"", i == 0 ? "" : ",", tables.ops[i]->name);
-  }
-  std::snprintf(e->description + used, sizeof(e->description) - static_cast<size_t>(used), "]}");
-}
-
 }  // namespace
 
 int32_t step(DeviceEngine* e, const StepPlan* plan, DeviceError* error) {
@@ -221,12 +209,8 @@ int32_t step(DeviceEngine* e, const StepPlan* plan, DeviceError* error) {
   std::memcpy(plan->row_results, e->pinned + e->room.inputs_end,
               static_cast<size_t>(plan->n_rows) * 4);
   if (plan->observer != nullptr && !shows) code = show_ids(&running);
-  describe_step(e, tables, *plan);
+  e->last = {plan->n_tokens, plan->n_rows, step.n_outputs, plan->activations};
   return code;
-}
-
-const char* describe(DeviceEngine* e) {
-  return e->description[0] == '\0' ? "{}" : e->description;
 }
 
 }  // namespace mm2::kernels::cuda

@@ -26,4 +26,11 @@ Tables tables_of_step(const Tables& tables, int32_t activations) {
   return simple;
 }
 
+int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step) {
+  if (tables.n > 1) return -1;
+  // Embeddings, angles, how rows ended; norm, qkv in four, attention, o, norm, router and experts in
+  // two each; rows that want logits, norm, head.
+  return 3 + 12 * shape.n_layers + (step.n_outputs > 0 ? 3 : 0);
+}
+
 }  // namespace mm2::kernels::cuda

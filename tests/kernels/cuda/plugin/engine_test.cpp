@@ -158,5 +158,9 @@ TEST_CASE("cuda plugin engine: it takes exactly what engine_bytes says, and a st
   CHECK(after.allocated_bytes == with.allocated_bytes);
   CHECK(after.pinned_bytes == with.pinned_bytes);
   CHECK(after.streams == with.streams);
-  CHECK(std::string(plugin().describe(engine)).find("\"tokens\":3") != std::string::npos);
+  CHECK(after.launches - with.launches == 3 + 12 * 3 + 3);
+  CHECK_THAT(plugin().describe(engine),
+             Catch::StartsWith("{\"kernels\":\"simple\",\"tokens\":3,\"rows\":1,\"outputs\":1,"
+                               "\"launches\":42,\"attention_chunks\":1,"));
+  CHECK_THAT(plugin().describe(engine), Catch::EndsWith("}}"));
 }
