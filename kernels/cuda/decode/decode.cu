@@ -83,8 +83,7 @@ const char* decode_refuses(const DeviceWeights& w, int32_t kv_number) {
 }
 
 bool decode_takes(const DeviceStep& step) {
-  return step.n_tokens >= 1 && step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens &&
-         step.activations == kBF16;
+  return step.n_tokens >= 1 && step.activations == kBF16;
 }
 
 cudaError_t make_decode_state(const DeviceStep& largest, const DecodeOptions& options,

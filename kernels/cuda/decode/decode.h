@@ -1,5 +1,5 @@
 // Steps of up to 8 tokens on the fast kernels: six launches a layer, each of which may start while the
-// one before it ends, in graphs that are made once for an engine.
+// one before it ends, in a graph that is made once for an engine.
 #pragma once
 
 #include "kernels/cuda/common/device_ops.h"
@@ -9,7 +9,8 @@ namespace mm2::kernels::cuda {
 /// Why the fast kernels cannot run such a model, or null.
 const char* decode_refuses(const DeviceWeights& weights, int32_t kv_number);
 
-/// Whether a step is small enough for decode_ops, whose model is not refused.
+/// Whether decode_ops runs a step of a model that is not refused. One of more than 8 tokens is done in
+/// slices of 8, each of which reads the weights anew: with the bits of any other cut, but slowly.
 bool decode_takes(const DeviceStep& step);
 
 /// `layers` and `finish`, and what belongs to them. The state is of make_state; scratch is used from its

@@ -166,13 +166,19 @@ struct Consumer {
   }
   __device__ int32_t column_of(int reg) const { return element_of_d(thread, reg).column; }
 
+  /// Where the results of column c go.
+  __device__ int64_t y_row(int32_t c) const {
+    if (p.task == kQkvTask) return c;
+    return (p.task == kHeadTask ? p.input->first_output : p.input->base) + c;
+  }
+
   __device__ void finish_dense(const Unit& u, float (&y)[4]) const {
     const int32_t m = matrix_of(p, u.block);
     for (int i = 0; i < 4; ++i) {
       const int32_t row = row_of(u, i) - p.first_block[m] * static_cast<int32_t>(kBlockRows);
       const int32_t c = column_of(i);
       if (row >= p.n_out[m] || token_of(p, c) < 0) continue;
-      float* to = p.y + c * p.y_stride + p.first_row[m] + row;
+      float* to = p.y + y_row(c) * p.y_stride + p.first_row[m] + row;
       const float sum = scaled(p.matrices[m], y[i]);
       *to = p.task == kOTask ? *to + sum : sum;
     }
@@ -207,7 +213,7 @@ struct Consumer {
     }
     for (int i = 0; i < 4; ++i) {
       const int32_t row = row_of(u, i), c = column_of(i);
-      if (row < p.n_out[0] && c < p.input->n_tokens) p.y[c * p.y_stride + row] += sums[i];
+      if (row < p.n_out[0] && c < p.input->n_tokens) p.y[y_row(c) * p.y_stride + row] += sums[i];
     }
   }
 

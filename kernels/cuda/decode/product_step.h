@@ -41,7 +41,7 @@ struct ProductStep {
   const Routing* routing;
   int32_t blocks_of_expert;
   // Activations: norm(h), or rows of BF16.
-  const float* h;     // [n_tokens, hidden]
+  const float* h;     // [step_tokens, hidden]
   const float* norm;  // [hidden]
   float eps;
   const uint16_t* rows;  // kOTask: [n_tokens, n_in]; kDownTask: [n_touched, 8, n_in]

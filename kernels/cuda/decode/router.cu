@@ -26,7 +26,7 @@ __device__ inline float offered(const RouterStep& s, int32_t token, int32_t e) {
 }
 
 __device__ inline int32_t* ids_of(const RouterStep& s, int32_t token) {
-  return s.ids + (int64_t{s.layer} * s.input->n_tokens + token) * s.top_k;
+  return s.ids + (int64_t{s.layer} * s.input->step_tokens + s.input->base + token) * s.top_k;
 }
 
 /// One warp: ids and weights of a token, ids ascending.
@@ -101,7 +101,7 @@ __device__ inline void collect(const RouterStep& s, const uint32_t* choosers, in
 __device__ inline void dot_rows(const RouterStep& s, const float* gate, float* room, int32_t e) {
   const auto thread = static_cast<int32_t>(threadIdx.x);
   for (int32_t t = 0; t < s.input->n_tokens; ++t) {
-    const float* h = s.h + int64_t{t} * s.hidden;
+    const float* h = s.h + int64_t{s.input->base + t} * s.hidden;
     const float squares =
         sum_of_squares(h, s.hidden, thread, kSmallThreads, room, [] { __syncthreads(); });
     const float factor = norm_factor(squares, s.hidden, s.eps);
@@ -177,7 +177,8 @@ __global__ void __launch_bounds__(kSmallThreads, 4) begin_kernel(BeginStep s) {
     s.counters[i] = 0;
   }
   if (t >= s.input->n_tokens) return;
-  const int64_t row = int64_t{s.tokens[t]} * s.hidden;
+  const int32_t in_step = s.input->base + t;
+  const int64_t row = int64_t{s.tokens[in_step]} * s.hidden;
   const auto* halves = static_cast<const uint16_t*>(s.embedding);
   for (auto k = static_cast<int32_t>(threadIdx.x); k < s.hidden; k += kSmallThreads) {
     float x;
@@ -186,7 +187,7 @@ __global__ void __launch_bounds__(kSmallThreads, 4) begin_kernel(BeginStep s) {
     } else {
       x = s.number == kBF16 ? bf16_to_f32(halves[row + k]) : f16_to_f32(halves[row + k]);
     }
-    s.h[int64_t{t} * s.hidden + k] = x;
+    s.h[int64_t{in_step} * s.hidden + k] = x;
   }
   const int32_t n = s.rotary_dim / 2;
   for (auto i = static_cast<int32_t>(threadIdx.x); i < n; i += kSmallThreads) {
@@ -197,19 +198,16 @@ __global__ void __launch_bounds__(kSmallThreads, 4) begin_kernel(BeginStep s) {
 
 /// A block of threads for each row. x - x is 0 for finite numbers only.
 __global__ void __launch_bounds__(kSmallThreads, 4) end_kernel(EndStep s) {
-  grid_wait();
-  grid_go_on();
-  const auto r = static_cast<int32_t>(blockIdx.x);
-  if (r >= s.input->n_rows) return;
-  const int64_t first = int64_t{s.input->first_token[r]} * s.hidden;
-  const int64_t n = int64_t{s.input->row_tokens[r]} * s.hidden;
+  const DeviceRow& row = s.rows[blockIdx.x];
+  const int64_t first = int64_t{row.first_token} * s.hidden;
+  const int64_t n = int64_t{row.n_tokens} * s.hidden;
   int wrong = 0;
   for (int64_t i = threadIdx.x; i < n; i += kSmallThreads) {
     const float x = s.h[first + i];
     wrong |= x - x == 0.0f ? 0 : 1;
   }
   wrong = __syncthreads_or(wrong);
-  if (threadIdx.x == 0) s.row_results[r] = wrong != 0 ? kRowNotFinite : kRowDone;
+  if (threadIdx.x == 0) s.row_results[blockIdx.x] = wrong != 0 ? kRowNotFinite : kRowDone;
 }
 
 Launch small_launch(int32_t n_blocks, bool overlaps, cudaStream_t stream) {
@@ -233,8 +231,8 @@ cudaError_t run_router(const RouterStep& s, bool overlaps, cudaStream_t stream) 
   return launch(router_kernel, l, s);
 }
 
-cudaError_t run_end(const EndStep& s, bool overlaps, cudaStream_t stream) {
-  return launch(end_kernel, small_launch(kDecodeTokens, overlaps, stream), s);
+cudaError_t run_end(const EndStep& s, int32_t n_rows, cudaStream_t stream) {
+  return launch(end_kernel, small_launch(n_rows, false, stream), s);
 }
 
 }  // namespace mm2::kernels::cuda

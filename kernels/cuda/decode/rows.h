@@ -46,10 +46,10 @@ __device__ inline float norm_factor(float sum, int32_t width, float eps) {
   return __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, static_cast<float>(width)) + eps));
 }
 
-/// The token of column c, -1 where there is none.
+/// The row of h of column c, -1 where there is none.
 __device__ inline int32_t token_of(const ProductStep& p, int32_t c) {
   if (p.task == kHeadTask) return c < p.input->n_outputs ? p.input->outputs[c] : -1;
-  return c < p.input->n_tokens ? c : -1;
+  return c < p.input->n_tokens ? p.input->base + c : -1;
 }
 
 /// Columns [first, first + n) of norm(h) as BF16; factors: of each token column.

@@ -20,19 +20,41 @@ cudaError_t record(cudaStream_t stream, F launches, cudaGraphExec_t* exec) {
   return error;
 }
 
+/// Tokens [base, base + 8) of the step.
+StepInput slice_of(const DeviceStep& step, int32_t base) {
+  StepInput in{};
+  in.base = base;
+  in.step_tokens = step.n_tokens;
+  const int32_t left = step.n_tokens - base;
+  in.n_tokens = left < kDecodeTokens ? left : kDecodeTokens;
+  for (int32_t r = 0; r < step.n_rows; ++r) {
+    const DeviceRow& row = step.host_rows[r];
+    const int32_t from = row.first_token > base ? row.first_token : base;
+    const int32_t row_end = row.first_token + row.n_tokens, end = base + in.n_tokens;
+    const int32_t to = row_end < end ? row_end : end;
+    if (from >= to) continue;
+    in.first_token[in.n_rows] = from - base;
+    in.row_tokens[in.n_rows] = to - from;
+    in.first_block[in.n_rows++] = row.first_block;
+    for (int32_t t = from; t < to; ++t) {
+      in.positions[t - base] = row.first_position + t - row.first_token;
+    }
+  }
+  return in;
+}
+
 }  // namespace
 
 DecodeState::~DecodeState() {
-  for (cudaGraphExec_t graph : {of_layers_, of_finish_[0], of_finish_[1]}) {
-    if (graph != nullptr) (void)cudaGraphExecDestroy(graph);
-  }
+  if (of_layers_ != nullptr) (void)cudaGraphExecDestroy(of_layers_);
   if (uploaded_ != nullptr) (void)cudaEventDestroy(uploaded_);
   if (staging_ != nullptr) (void)cudaFreeHost(staging_);
 }
 
 cudaError_t DecodeState::prepare(cudaStream_t stream) {
   void* staging = nullptr;
-  cudaError_t error = cudaHostAlloc(&staging, sizeof(StepInput), cudaHostAllocDefault);
+  cudaError_t error = cudaHostAlloc(&staging, static_cast<size_t>(n_staged_) * sizeof(StepInput),
+                                    cudaHostAllocDefault);
   staging_ = static_cast<StepInput*>(staging);
   if (error == cudaSuccess) error = cudaEventCreateWithFlags(&uploaded_, cudaEventDisableTiming);
   if (error == cudaSuccess) error = prepare_products(head_.decoded);
@@ -42,43 +64,24 @@ cudaError_t DecodeState::prepare(cudaStream_t stream) {
     }
   }
   // The stream of all streams cannot be captured: then every step launches its kernels.
-  if (stream == nullptr || !options_.uses_graph) return error;
-  if (error == cudaSuccess) {
-    error = record(
-        stream, [&] { return launch_layers(stream); }, &of_layers_);
-  }
-  for (int i = 0; i < 2; ++i) {
-    if (error != cudaSuccess) return error;
-    error = record(
-        stream, [&] { return launch_finish(i != 0, stream); }, of_finish_ + i);
-  }
-  return error;
+  if (error != cudaSuccess || stream == nullptr || !options_.uses_graph) return error;
+  return record(
+      stream, [&] { return launch_layers(stream); }, &of_layers_);
 }
 
-cudaError_t DecodeState::upload_input(const DeviceStep& step) {
-  cudaError_t error = cudaEventSynchronize(uploaded_);
-  if (error != cudaSuccess) return error;
-  StepInput in{};
-  in.n_tokens = step.n_tokens;
-  in.n_rows = step.n_rows;
-  for (int32_t r = 0; r < step.n_rows; ++r) {
-    const DeviceRow& row = step.host_rows[r];
-    in.first_token[r] = row.first_token;
-    in.row_tokens[r] = row.n_tokens;
-    in.first_block[r] = row.first_block;
-    for (int32_t i = 0; i < row.n_tokens; ++i) {
-      in.positions[row.first_token + i] = row.first_position + i;
-      if (i >= row.n_tokens - row.n_outputs) in.outputs[in.n_outputs++] = row.first_token + i;
-    }
-  }
-  memcpy(staging_, &in, sizeof(in));
-  error = cudaMemcpyAsync(at_.input, staging_, sizeof(in), cudaMemcpyHostToDevice, step.stream);
-  return error != cudaSuccess ? error : cudaEventRecord(uploaded_, step.stream);
+cudaError_t DecodeState::upload(const StepInput& in, cudaStream_t stream) {
+  if (n_used_ == n_staged_) return cudaErrorInvalidValue;  // more tokens than the engine's limits
+  StepInput* from = staging_ + n_used_++;
+  memcpy(from, &in, sizeof(in));
+  const cudaError_t error =
+      cudaMemcpyAsync(at_.input, from, sizeof(in), cudaMemcpyHostToDevice, stream);
+  return error != cudaSuccess ? error : cudaEventRecord(uploaded_, stream);
 }
 
-cudaError_t DecodeState::launch_product(const Compiled& p, cudaStream_t stream) const {
+cudaError_t DecodeState::launch_product(const Compiled& p, bool overlaps,
+                                        cudaStream_t stream) const {
   const int32_t n_blocks = options_.n_multiprocessors * options_.blocks_per_multiprocessor;
-  return run_product(p.step, p.decoded, n_blocks, options_.overlaps, stream);
+  return run_product(p.step, p.decoded, n_blocks, overlaps, stream);
 }
 
 cudaError_t DecodeState::launch_layers(cudaStream_t stream) const {
@@ -86,7 +89,7 @@ cudaError_t DecodeState::launch_layers(cudaStream_t stream) const {
   // What is before it is a copy, not a kernel.
   cudaError_t error = run_begin(begin_, false, stream);
   const auto then = [&](const Compiled& p) {
-    if (error == cudaSuccess) error = launch_product(p, stream);
+    if (error == cudaSuccess) error = launch_product(p, overlaps, stream);
   };
   for (const LayerSteps& l : layers_) {
     then(l.qkv);
@@ -101,23 +104,39 @@ cudaError_t DecodeState::launch_layers(cudaStream_t stream) const {
   return error;
 }
 
-cudaError_t DecodeState::launch_finish(bool wants_logits, cudaStream_t stream) const {
-  const cudaError_t error = run_end(end_, false, stream);
-  if (error != cudaSuccess || !wants_logits) return error;
-  return launch_product(head_, stream);
-}
-
 cudaError_t DecodeState::run_layers(const DeviceStep& step) {
-  const cudaError_t error = upload_input(step);
-  if (error != cudaSuccess) return error;
-  return of_layers_ != nullptr ? cudaGraphLaunch(of_layers_, step.stream)
-                               : launch_layers(step.stream);
+  cudaError_t error = cudaEventSynchronize(uploaded_);
+  n_used_ = 0;
+  for (int32_t base = 0; base < step.n_tokens && error == cudaSuccess; base += kDecodeTokens) {
+    error = upload(slice_of(step, base), step.stream);
+    if (error != cudaSuccess) break;
+    error = of_layers_ != nullptr ? cudaGraphLaunch(of_layers_, step.stream)
+                                  : launch_layers(step.stream);
+  }
+  return error;
 }
 
 cudaError_t DecodeState::finish(const DeviceStep& step) {
-  const int i = step.n_outputs > 0 ? 1 : 0;
-  return of_finish_[i] != nullptr ? cudaGraphLaunch(of_finish_[i], step.stream)
-                                  : launch_finish(i != 0, step.stream);
+  cudaError_t error = run_end(end_, step.n_rows, step.stream);
+  if (step.n_outputs == 0) return error;  // though rows may have some
+  StepInput in{};
+  const auto flush = [&] {
+    if (in.n_outputs == 0 || error != cudaSuccess) return;
+    error = upload(in, step.stream);
+    // What is before it is a copy, not a kernel.
+    if (error == cudaSuccess) error = launch_product(head_, false, step.stream);
+    in.first_output += in.n_outputs;
+    in.n_outputs = 0;
+  };
+  for (int32_t r = 0; r < step.n_rows; ++r) {
+    const DeviceRow& row = step.host_rows[r];
+    for (int32_t i = row.n_tokens - row.n_outputs; i < row.n_tokens; ++i) {
+      in.outputs[in.n_outputs++] = row.first_token + i;
+      if (in.n_outputs == kDecodeTokens) flush();
+    }
+  }
+  flush();
+  return error;
 }
 
 }  // namespace mm2::kernels::cuda

@@ -12,7 +12,7 @@ constexpr int32_t kMostRotary = 128;
 /// half turns for each position: theta^(-2 i / rotary_dim) / pi.
 struct BeginStep {
   const StepInput* input;
-  const int32_t* tokens;  // [n_tokens]
+  const int32_t* tokens;  // [step_tokens]
   const void* embedding;  // [n_vocab, hidden], as the file has it
   int32_t number, hidden, rotary_dim;
   double half_turns[kMostRotary / 2];
@@ -37,13 +37,13 @@ struct RouterStep {
   uint32_t* counter;  // 0 before and after
   Routing* routing;
   int32_t layer;
-  int32_t* ids;  // [n_layers, n_tokens, top_k]
+  int32_t* ids;  // [n_layers, step_tokens, top_k]
 };
 
-/// row_results: a RowResult for each row.
+/// row_results: a RowResult for each row of a step.
 struct EndStep {
-  const StepInput* input;
-  const float* h;
+  const DeviceRow* rows;  // [n_rows]
+  const float* h;         // [step_tokens, hidden]
   int32_t hidden;
   int32_t* row_results;  // [n_rows]
 };
@@ -58,6 +58,6 @@ MM2_HD static inline int32_t router_shared(int32_t gate_row_bytes, int32_t n_exp
 
 cudaError_t run_begin(const BeginStep& s, bool overlaps, cudaStream_t stream);
 cudaError_t run_router(const RouterStep& s, bool overlaps, cudaStream_t stream);
-cudaError_t run_end(const EndStep& s, bool overlaps, cudaStream_t stream);
+cudaError_t run_end(const EndStep& s, int32_t n_rows, cudaStream_t stream);
 
 }  // namespace mm2::kernels::cuda

@@ -120,7 +120,9 @@ DecodeState::DecodeState(const DeviceStep& step, const DecodeOptions& options)
     : shape_(step.shape()),
       options_(options),
       at_(workspace_of(step.shape(), step.limits.max_positions, step.buffers.scratch)),
-      h_(step.buffers.h) {
+      h_(step.buffers.h),
+      n_staged_(static_cast<int32_t>(divide_up(step.limits.max_tokens, kDecodeTokens) +
+                                     divide_up(step.limits.max_outputs, kDecodeTokens))) {
   if (options_.n_multiprocessors == 0) options_.n_multiprocessors = step.limits.n_multiprocessors;
   const DeviceWeights& w = *step.weights;
   for (int32_t l = 0; l < shape_.n_layers; ++l) add_layer(step, l);
@@ -139,7 +141,7 @@ DecodeState::DecodeState(const DeviceStep& step, const DecodeOptions& options)
     constexpr double kPi = 3.14159265358979323846;
     begin_.half_turns[i] = std::pow(shape_.rope_theta, -2.0 * i / shape_.rotary_dim) / kPi;
   }
-  end_ = {at_.input, h_, shape_.hidden, step.row_results};
+  end_ = {step.rows, h_, shape_.hidden, step.row_results};
   const DeviceMatrix* head[] = {&w.lm_head};
   head_ = product(kHeadTask, head, 1, cuts_of(shape_).head);
   head_.step.norm = w.final_norm;

@@ -40,10 +40,9 @@ class DecodeState {
   Compiled product(Task task, const DeviceMatrix* const* matrices, int32_t n, const Cut& cut) const;
   void add_layer(const DeviceStep& step, int32_t layer);
   void add_attention(const DeviceStep& step, int32_t layer, LayerSteps& to) const;
-  cudaError_t launch_product(const Compiled& p, cudaStream_t stream) const;
+  cudaError_t launch_product(const Compiled& p, bool overlaps, cudaStream_t stream) const;
   cudaError_t launch_layers(cudaStream_t stream) const;
-  cudaError_t launch_finish(bool wants_logits, cudaStream_t stream) const;
-  cudaError_t upload_input(const DeviceStep& step);
+  cudaError_t upload(const StepInput& in, cudaStream_t stream);
 
   ModelShape shape_;
   DecodeOptions options_;
@@ -53,10 +52,10 @@ class DecodeState {
   BeginStep begin_;
   EndStep end_;
   Compiled head_;
-  StepInput* staging_ = nullptr;    // pinned
+  int32_t n_staged_, n_used_ = 0;
+  StepInput* staging_ = nullptr;    // pinned, [n_staged_]: of the slices of a step
   cudaEvent_t uploaded_ = nullptr;  // staging_ may be written again
   cudaGraphExec_t of_layers_ = nullptr;
-  cudaGraphExec_t of_finish_[2] = {};  // without logits, with them
 };
 
 }  // namespace mm2::kernels::cuda

@@ -7,11 +7,15 @@
 
 namespace mm2::kernels::cuda {
 
-/// Of one step; the host copies it to the device before the first kernel.
+/// Of one slice of a step: up to 8 tokens, of one row or of several, or up to 8 outputs. The host copies
+/// it to the device before the slice's first kernel. Tokens are counted from the slice's first one.
 struct StepInput {
   int32_t n_tokens, n_rows, n_outputs;
+  int32_t step_tokens;   // of the whole step
+  int32_t base;          // the step's token that is the slice's first
+  int32_t first_output;  // the row of logits that is the slice's first
   int32_t positions[kDecodeTokens];
-  // Of each row: its first token and how many it has. Tokens of a row stand at positions one after the
+  // Of each row: its first token in the slice and how many it has there, at positions one after the
   // other.
   int32_t first_token[kDecodeTokens];
   int32_t row_tokens[kDecodeTokens];

@@ -15,6 +15,7 @@ struct Advance {
 constexpr int32_t kBlockSize = 64;
 constexpr int32_t kBlocksOfSequence = 20;
 constexpr int32_t kSequences = 8;
+constexpr int32_t kMostTokens = 24;  // of a step
 
 /// What both sides know of their sequences: the positions that they have, and where those lie.
 class Sequences {
@@ -36,21 +37,22 @@ class DecodeEngine {
         cache_(static_cast<size_t>(layout_.block_bytes * s_.n_layers * kSequences *
                                    kBlocksOfSequence)),
         scales_(std::vector<float>(static_cast<size_t>(s_.n_layers * s_.n_kv_heads), kScale)),
-        tokens_(8),
-        positions_(8),
+        tokens_(kMostTokens),
+        positions_(kMostTokens),
         row_results_(8),
-        ids_(static_cast<size_t>(8 * s_.n_layers * s_.top_k)),
-        h_(static_cast<size_t>(8 * s_.hidden)),
-        rope_(static_cast<size_t>(8 * s_.rotary_dim)),
-        logits_(static_cast<size_t>(8 * s_.n_vocab)),
+        ids_(static_cast<size_t>(kMostTokens * s_.n_layers * s_.top_k)),
+        h_(static_cast<size_t>(kMostTokens * s_.hidden)),
+        rope_(static_cast<size_t>(kMostTokens * s_.rotary_dim)),
+        logits_(static_cast<size_t>(kMostTokens * s_.n_vocab)),
         blocks_(sequences_.blocks) {
     step_.weights = &model.device;
-    step_.limits = {8, 8, 8, kBlocksOfSequence * kBlockSize, 4};
+    step_.limits = {kMostTokens, kMostTokens, 8, kBlocksOfSequence * kBlockSize, 4};
     scratch_ = std::make_unique<OnDevice<char>>(
         static_cast<size_t>(cuda::decode_ops()->scratch_bytes(s_, step_.limits)));
     REQUIRE(cudaStreamCreateWithFlags(&step_.stream, cudaStreamNonBlocking) == cudaSuccess);
     step_.activations = kBF16;
     step_.tokens = tokens_.get();
+    step_.rows = rows_.get();
     step_.positions = positions_.get();
     step_.row_results = row_results_.get();
     step_.kv = {cache_.get(),        layout_.block_bytes * kSequences * kBlocksOfSequence,
@@ -85,7 +87,8 @@ class DecodeEngine {
     }
     step_.n_rows = static_cast<int32_t>(rows.size());
     step_.n_tokens = step_.n_outputs = n;
-    step_.rows = step_.host_rows = all.data();
+    std::copy(all.begin(), all.end(), rows_.get());
+    step_.host_rows = all.data();
     REQUIRE(cuda::decode_takes(step_));
     const bool ran = cuda::decode_ops()->layers(step_) == cudaSuccess &&
                      cuda::decode_ops()->finish(step_) == cudaSuccess &&
@@ -110,6 +113,7 @@ class DecodeEngine {
   OnDevice<float> scales_;
   OnDevice<int32_t> tokens_, positions_, row_results_, ids_;
   OnDevice<float> h_, rope_, logits_;
+  OnDevice<cuda::DeviceRow> rows_{8};
   OnDevice<int32_t> blocks_;
   std::unique_ptr<OnDevice<char>> scratch_;
   cuda::DeviceStep step_{};
@@ -126,7 +130,7 @@ class HostEngine {
         scales_(static_cast<size_t>(s_.n_layers * s_.n_kv_heads), DecodeEngine::kScale),
         block_bytes_(backend->kv_block_bytes(&s_, kBlockSize, number)),
         cache_(block_bytes_ * s_.n_layers * kSequences * kBlocksOfSequence),
-        scratch_(backend->scratch_bytes(&s_, 8, 8, 1)) {
+        scratch_(backend->scratch_bytes(&s_, kMostTokens, kMostTokens, 1)) {
     kv_ = {cache_.get(), block_bytes_ * kSequences * kBlocksOfSequence, block_bytes_, kBlockSize,
            number};
     if (number == kE4M3) kv_.k_scales = kv_.v_scales = scales_.data();

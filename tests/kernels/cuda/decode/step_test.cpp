@@ -116,6 +116,7 @@ TEST_CASE(
                        {{2, 1}}}};
   const Cutting others[] = {{"eight at once", {{{2, 3}, {0, 4}, {1, 1}}, {{1, 4}, {0, 2}}}},
                             {"together", {{{0, 2}, {1, 2}, {2, 2}}, {{2, 1}, {1, 3}, {0, 4}}}},
+                            {"all at once", {{{2, 3}, {1, 5}, {0, 6}}}},
                             {"one sequence after the other", {{{1, 5}}, {{0, 6}}, {{2, 3}}}}};
   TwoModels model(small_shape(), {kW4, kNvfp4, plain(kBF16)}, 3);
   Random random(8);
