@@ -108,6 +108,7 @@ cudaError_t DecodeState::run_layers(const DeviceStep& step) {
   cudaError_t error = cudaEventSynchronize(uploaded_);
   n_used_ = 0;
   for (int32_t base = 0; base < step.n_tokens && error == cudaSuccess; base += kDecodeTokens) {
+    if (base > 0 && step.stops != nullptr && step.stops(step.stops_self, 1) != 0) break;
     error = upload(slice_of(step, base), step.stream);
     if (error != cudaSuccess) break;
     error = of_layers_ != nullptr ? cudaGraphLaunch(of_layers_, step.stream)
