@@ -30,7 +30,10 @@ void add_quantize(Program& program) {
       .text("--arithmetic", "arithmetic", "f32, or bf16 as tools calculate with BF16 weights")
       .flag("--four-over-six", "four_over_six", "NVFP4: blocks may take 4 for their largest")
       .number("--damp", "damp", "gptq: of the mean of the Hessian's diagonal")
-      .flag("--act-order", "act_order", "gptq: columns by importance")
+      .boolean("--act-group-aware", "act_group_aware",
+               "gptq: columns by importance in groups that stay; true but with --act-order")
+      .flag("--act-order", "act_order", "gptq: columns by importance, files have a map of groups")
+      .number("--mse-norm", "mse_norm", "gptq: ranges are searched by errors to that power; 2.4")
       .text("--stats,--imatrix", "stats", "what calibrate wrote: Hessians, imatrix, amax");
   choices(quantize).writes().done();
 

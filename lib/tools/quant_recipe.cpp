@@ -9,9 +9,10 @@
 namespace mm2 {
 namespace {
 
-constexpr std::array<std::string_view, 13> kNames = {
-    "format",     "algo",          "rule", "bits",           "group",     "sym",     "scale_dtype",
-    "arithmetic", "four_over_six", "damp", "damp_increment", "act_order", "mse_norm"};
+constexpr std::array<std::string_view, 14> kNames = {
+    "format",          "algo",       "rule",          "bits", "group",          "sym",
+    "scale_dtype",     "arithmetic", "four_over_six", "damp", "damp_increment", "act_order",
+    "act_group_aware", "mse_norm"};
 
 template <typename Rule>
 struct Named {
@@ -118,7 +119,7 @@ class RecipeReader {
     MM2_RETURN_IF_ERROR(reader_.integer("group", 0, INT32_MAX, o.group));
     MM2_RETURN_IF_ERROR(reader_.boolean("sym", o.symmetric));
     if (algo_ == "gptq") {
-      MM2_RETURN_IF_ERROR(gptq(name == "ct_packed"));
+      MM2_RETURN_IF_ERROR(gptq(name == "ct_packed", o.group));
     } else {
       MM2_RETURN_IF_ERROR(pick(kIntRules, o.rule));
     }
@@ -133,16 +134,28 @@ class RecipeReader {
     return {};
   }
 
-  Status gptq(bool llm_compressor) {
+  Status gptq(bool llm_compressor, int64_t group) {
     GptqOptions o;
     o.rule = llm_compressor ? GptqRule::llm_compressor : GptqRule::gptqmodel;
     MM2_RETURN_IF_ERROR(pick(kGptqRules, o.rule));
     MM2_RETURN_IF_ERROR(reader_.number("mse_norm", 0, 100, o.mse_norm));
     MM2_RETURN_IF_ERROR(reader_.number("damp", 0, 1, to_.hessian.damp));
     MM2_RETURN_IF_ERROR(reader_.number("damp_increment", 0, 1, to_.hessian.damp_increment));
-    MM2_RETURN_IF_ERROR(reader_.boolean("act_order", to_.hessian.ordered));
+    bool act_order = false;
+    MM2_RETURN_IF_ERROR(reader_.boolean("act_order", act_order));
+    bool group_aware = !act_order;
+    MM2_RETURN_IF_ERROR(reader_.boolean("act_group_aware", group_aware));
+    if (act_order && group_aware) {
+      return reader_.wrong("act_group_aware", "must be false with act_order");
+    }
+    // llm-compressor's columns keep their groups in any order
+    const bool columns = act_order || (group_aware && o.rule == GptqRule::llm_compressor);
     to_.hessian.rule = o.rule;
-    to_.recipe.ordered = to_.hessian.ordered;
+    to_.hessian.order = columns       ? ColumnOrder::columns
+                        : group_aware ? ColumnOrder::groups
+                                      : ColumnOrder::natural;
+    to_.hessian.group = group;
+    to_.recipe.ordered = act_order;
     to_.recipe.gptq = o;
     return {};
   }

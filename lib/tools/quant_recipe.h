@@ -13,7 +13,10 @@
 //   scale_dtype                                "F32", "BF16", "F16" where the layout leaves it open
 //   arithmetic                                 "f32"; "bf16": as tools calculate with BF16 weights
 //   four_over_six                              NVFP4
-//   damp, damp_increment, act_order, mse_norm  algo gptq
+//   damp, damp_increment, mse_norm             algo gptq
+//   act_group_aware                            algo gptq: true but with act_order. Columns by importance,
+//                                              in groups that stay where they are
+//   act_order                                  algo gptq: columns by importance, and groups of that order
 #pragma once
 
 #include <span>

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from corpus import part_of_mixture
 from tiny.checkpoint import write_text_files
 from tiny.documents import documents
 from tiny.model import TinyM2
@@ -36,6 +37,7 @@ def arguments():
     add("--init", type=Path, help="checkpoint folder to continue from, with its tokenizer")
     add("--minutes", type=float, default=35, help="time budget of the training loop (0: none)")
     add("--steps", type=int, default=0, help="step budget (0: none)")
+    add("--generators", help="train on these parts of the corpus alone: names with commas between")
     add("--docs", type=int, default=150_000, help="training documents")
     add("--batch", type=int, default=6144, help="tokens per step")
     add("--lr", type=float, default=0.02, help="peak rate of Muon; the other rates follow it")
@@ -49,6 +51,7 @@ def arguments():
     args = parser.parse_args()
     if not args.minutes and not args.steps:
         parser.error("give --minutes or --steps")
+    args.makers = part_of_mixture(args.generators.split(",")) if args.generators else None
     return args
 
 
@@ -68,7 +71,9 @@ def main():
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer_path = prepare_tokenizer(args)
-    docs = documents(args.seed, args.docs, False, tokenizer_path, args.workers)
+    docs = documents(
+        args.seed, args.docs, False, tokenizer_path, args.workers, makers=args.makers
+    )
     test_docs = documents(args.seed + 1, 1500, True, tokenizer_path, args.workers)
     write_text_files(args.out)
     total = sum(len(d) for d, _ in docs)

@@ -206,6 +206,18 @@ class Tile {
   std::vector<GroupLanes> groups_;
 };
 
+/// The group of the columns from place i * group on in the order of rounding; empty where columns of
+/// several groups are there.
+std::vector<int64_t> natural_groups(const HessianFactor& factor, int64_t group) {
+  std::vector<int64_t> groups;
+  for (size_t c = 0; c < factor.order.size(); ++c) {
+    const int64_t natural = factor.order[c] / group;
+    if (static_cast<int64_t>(c) % group == 0) groups.push_back(natural);
+    if (groups.back() != natural) return {};
+  }
+  return groups;
+}
+
 Status check(const WeightRows& rows, const HessianFactor& factor, const GptqOptions& options) {
   if (options.bits < 2 || options.bits > 8 || options.block < 1 || options.group < 0) {
     return error(Code::invalid_argument, "GPTQ with ", options.bits, " bits, blocks of ",
@@ -241,6 +253,8 @@ Status quantize_gptq(const WeightRows& rows, const HessianFactor& factor,
                            .group = group};
     MM2_RETURN_IF_ERROR(quantize_integers(rows, plain, codes, scales, zeros));
   }
+  std::vector<int64_t> places;  // where scales go, which are in the order of rounding
+  if (options.rule == GptqRule::gptqmodel) places = natural_groups(factor, group);
   Tile tile(factor, options, group);
   for (int64_t first = 0; first < rows.n_rows; first += kRows) {
     const int64_t n = std::min(kRows, rows.n_rows - first);
@@ -254,7 +268,8 @@ Status quantize_gptq(const WeightRows& rows, const HessianFactor& factor,
         codes[(first + r) * rows.n_cols + column] = tile.code(c, r);
       }
       for (int64_t g = 0; g < n_groups; ++g) {
-        const int64_t at = g0 + r * n_groups + g;
+        const int64_t at =
+            g0 + r * n_groups + (places.empty() ? g : places[static_cast<size_t>(g)]);
         scales[at] = static_cast<float>(tile.group(g).scale[r]);
         zeros[at] = static_cast<uint8_t>(tile.group(g).zero[r]);
         if (std::isfinite(scales[at])) continue;
@@ -268,14 +283,15 @@ Status quantize_gptq(const WeightRows& rows, const HessianFactor& factor,
 
 std::vector<int32_t> gptq_group_map(const HessianFactor& factor, const GptqOptions& options) {
   const int64_t group = options.group == 0 ? factor.n_cols : options.group;
-  std::vector<int32_t> map(factor.order.size());
-  bool plain = true;
-  for (size_t c = 0; c < map.size(); ++c) {
-    const auto column = static_cast<size_t>(factor.order[c]);
-    map[column] = static_cast<int32_t>(static_cast<int64_t>(c) / group);
-    plain = plain && column == c;
+  if (options.rule == GptqRule::llm_compressor || factor.order.empty() ||
+      !natural_groups(factor, group).empty()) {
+    return {};
   }
-  if (plain || options.rule == GptqRule::llm_compressor) map.clear();
+  std::vector<int32_t> map(factor.order.size());
+  for (size_t c = 0; c < map.size(); ++c) {
+    map[static_cast<size_t>(factor.order[c])] =
+        static_cast<int32_t>(static_cast<int64_t>(c) / group);
+  }
   return map;
 }
 

@@ -18,12 +18,22 @@ enum class GptqRule : uint8_t {
   llm_compressor,
 };
 
+/// Which columns are rounded first: those behind make up for them.
+enum class ColumnOrder : uint8_t {
+  natural,
+  columns,  // by their diagonal, the largest first
+  // groups by their largest diagonal, columns of a group by theirs: files need no map of groups
+  // (act_group_aware of GPTQModel)
+  groups,
+};
+
 struct HessianOptions {
   GptqRule rule = GptqRule::gptqmodel;
   double damp = 0.01;  // of the mean of the diagonal, added to it
   double damp_increment =
-      0.01;              // tried in such steps up to 1 where that is too little; 0: not tried
-  bool ordered = false;  // columns by their diagonal, the largest first
+      0.01;  // tried in such steps up to 1 where that is too little; 0: not tried
+  ColumnOrder order = ColumnOrder::natural;
+  int64_t group = 0;  // columns of a group, for ColumnOrder::groups; 0: all
 };
 
 /// What rounding needs of a Hessian; one serves all matrices with the same inputs.
@@ -51,8 +61,8 @@ struct GptqOptions {
       0;  // above 0: 80 ranges are tried, the one with the least error of that power wins
 };
 
-/// Outputs as quantize_integers has them, scales in F32. With columns ordered by gptqmodel, groups are
-/// those of the order: gptq_group_map. Rows are independent of each other.
+/// Outputs as quantize_integers has them, scales in F32. With ColumnOrder::columns and gptqmodel, groups
+/// are those of the order: gptq_group_map. Rows are independent of each other.
 Status quantize_gptq(const WeightRows& rows, const HessianFactor& factor,
                      const GptqOptions& options, uint8_t* codes, float* scales, uint8_t* zeros);
 

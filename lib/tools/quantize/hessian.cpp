@@ -26,13 +26,32 @@ Status check(std::span<const float> hessian, int64_t n) {
   return {};
 }
 
-std::vector<int32_t> descending(const std::vector<double>& diagonal) {
+void sort_descending(const std::vector<double>& by, std::span<int32_t> order) {
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return by[static_cast<size_t>(a)] > by[static_cast<size_t>(b)];
+  });
+}
+
+std::vector<int32_t> column_order(const std::vector<double>& diagonal, ColumnOrder kind,
+                                  size_t group) {
   std::vector<int32_t> order(diagonal.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return diagonal[static_cast<size_t>(a)] > diagonal[static_cast<size_t>(b)];
-  });
-  return order;
+  if (kind == ColumnOrder::columns) sort_descending(diagonal, order);
+  if (kind != ColumnOrder::groups || order.empty()) return order;
+  std::vector<double> largest;
+  for (size_t first = 0; first < order.size(); first += group) {
+    sort_descending(diagonal, std::span(order).subspan(first, group));
+    largest.push_back(diagonal[static_cast<size_t>(order[first])]);
+  }
+  std::vector<int32_t> groups(largest.size());
+  std::iota(groups.begin(), groups.end(), 0);
+  sort_descending(largest, groups);
+  std::vector<int32_t> whole;
+  for (const int32_t g : groups) {
+    const auto from = order.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(g) * group);
+    whole.insert(whole.end(), from, from + static_cast<ptrdiff_t>(group));
+  }
+  return whole;
 }
 
 /// The Hessian in the order of rounding, backwards: with L L' of that, U is the inverse of L backwards.
@@ -102,9 +121,12 @@ Result<HessianFactor> factor_hessian(std::span<const float> hessian, int64_t n_c
     // GPTQModel gives dead inputs their 1 before it orders columns, llm-compressor after.
     if (factor.dead[i] != 0 && options.rule == GptqRule::gptqmodel) diagonal[i] = 1;
   }
-  factor.order.resize(diagonal.size());
-  std::iota(factor.order.begin(), factor.order.end(), 0);
-  if (options.ordered) factor.order = descending(diagonal);
+  const int64_t group = options.group == 0 ? n_cols : options.group;
+  if (options.order == ColumnOrder::groups && n_cols != 0 && (group < 1 || n_cols % group != 0)) {
+    return error(Code::invalid_argument, "groups of ", group, " columns do not divide ", n_cols,
+                 " columns");
+  }
+  factor.order = column_order(diagonal, options.order, static_cast<size_t>(group));
   if (n_cols == 0) return factor;
 
   const double mean = sum / static_cast<double>(n_cols);

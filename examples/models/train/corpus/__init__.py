@@ -7,7 +7,7 @@ held-out question is no training dialogue, however it is worded. (Dialogues of s
 split as a whole: one of their turns may equal a held-out question.)
 """
 
-from .mixture import MIXTURE, draw
+from .mixture import MIXTURE, draw, part_of_mixture
 from .turns import Example, user
 
-__all__ = ["MIXTURE", "Example", "draw", "user"]
+__all__ = ["MIXTURE", "Example", "draw", "part_of_mixture", "user"]

@@ -27,6 +27,15 @@ NO_THINK_SKILLS = {
 }
 
 
+def part_of_mixture(names):
+    """The generators of these names with their weights."""
+    known = {make.__name__: (make, weight) for make, weight in MIXTURE}
+    unknown_names = [name for name in names if name not in known]
+    if unknown_names:
+        raise ValueError(f"no generator {unknown_names[0]}; there are {', '.join(known)}")
+    return [known[name] for name in names]
+
+
 def draw(r, held_out, makers=None):
     """One example of the training set or of the held-out set."""
     makers = makers or MIXTURE

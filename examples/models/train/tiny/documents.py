@@ -75,12 +75,12 @@ def loss_classes(ids, is_raw):
 
 def make_documents(job):
     """Worker: `count` documents of one random stream."""
-    seed, count, held_out, tokenizer_path, longest = job
+    seed, count, held_out, tokenizer_path, longest, makers = job
     r, template = random.Random(seed), chat_template()
     tokenizer = Tokenizer.from_file(tokenizer_path) if tokenizer_path else None
     out = []
     while len(out) < count:
-        example = corpus.draw(r, held_out)
+        example = corpus.draw(r, held_out, makers)
         text = render(template, example)
         if tokenizer is None:
             out.append(text)
@@ -91,12 +91,13 @@ def make_documents(job):
     return out
 
 
-def documents(seed, count, held_out, tokenizer_path, workers, longest=900):
-    """`count` documents: token ids and loss classes, or texts if there is no tokenizer yet."""
+def documents(seed, count, held_out, tokenizer_path, workers, longest=900, makers=None):
+    """`count` documents: token ids and loss classes, or texts if there is no tokenizer yet. `makers`:
+    a part of the mixture."""
     part = 500
     path = tokenizer_path and str(tokenizer_path)
     jobs = [
-        (seed * 1_000_003 + i, min(part, count - i * part), held_out, path, longest)
+        (seed * 1_000_003 + i, min(part, count - i * part), held_out, path, longest, makers)
         for i in range(math.ceil(count / part))
     ]
     out = []

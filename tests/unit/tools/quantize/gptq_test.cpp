@@ -93,7 +93,8 @@ TEST_CASE("gptq: GPTQModel's codes within 1 %, scales and output error, ordered 
                               .mse_norm = c.at("mse").get<double>()};
     const HessianFactor factor = factored(
         hessian, 256,
-        {.damp = c.at("damp_percent").get<double>(), .ordered = c.at("desc_act").get<bool>()});
+        {.damp = c.at("damp_percent").get<double>(),
+         .order = c.at("desc_act").get<bool>() ? ColumnOrder::columns : ColumnOrder::natural});
     CHECK(factor.damp == c.at("damp_used").get<double>());
     const Made made = rounded(w.rows(), factor, options);
     const int64_t n = n_different(made.codes, file.read<uint8_t>(name + "/codes"));
@@ -128,10 +129,11 @@ TEST_CASE("gptq: llm-compressor's codes, scales beforehand, ordered columns in t
     const GptqOptions options{.rule = GptqRule::llm_compressor,
                               .symmetric = contains(name, "/sym/"),
                               .group = c.at("group").get<int64_t>()};
-    const HessianFactor factor = factored(hessian, 256,
-                                          {.rule = GptqRule::llm_compressor,
-                                           .damp = c.at("percdamp").get<double>(),
-                                           .ordered = !contains(name, "act_None")});
+    const HessianFactor factor = factored(
+        hessian, 256,
+        {.rule = GptqRule::llm_compressor,
+         .damp = c.at("percdamp").get<double>(),
+         .order = contains(name, "act_None") ? ColumnOrder::natural : ColumnOrder::columns});
     const Made made = rounded(w.rows(), factor, options);
     CHECK(n_different(made.codes, counted_from_zero(file, name + "/codes", 4)) == 0);
     CHECK(n_different(made.scales, file.floats(name + "/weight_scale")) == 0);
@@ -144,10 +146,65 @@ TEST_CASE("gptq: llm-compressor's codes, scales beforehand, ordered columns in t
   CHECK(n_cases == 6);
 }
 
+TEST_CASE(
+    "gptq: columns by importance in groups that stay: the natural order of permuted columns") {
+  const Matrix w(inputs(), "gptq/weight");
+  const auto hessian = inputs().floats("gptq/hessian");
+  constexpr int64_t kGroup = 32;
+  const HessianFactor factor =
+      factored(hessian, 256, {.order = ColumnOrder::groups, .group = kGroup});
+  // Groups by their largest diagonal, columns of each by theirs; groups stay together.
+  std::vector<double> diagonal;
+  for (size_t c = 0; c < 256; ++c) diagonal.push_back(c == 5 ? 1 : hessian[c * 257]);
+  const auto at = [&](size_t place) { return diagonal[static_cast<size_t>(factor.order[place])]; };
+  std::vector<int> seen(256, 0);
+  for (size_t c = 0; c < 256; ++c) {
+    ++seen[static_cast<size_t>(factor.order[c])];
+    if (c % kGroup != 0) {
+      CHECK(factor.order[c] / kGroup == factor.order[c - 1] / kGroup);
+      CHECK(at(c) <= at(c - 1));
+    } else if (c != 0) {
+      CHECK(at(c) <= at(c - kGroup));
+    }
+  }
+  CHECK(std::count(seen.begin(), seen.end(), 1) == 256);
+
+  // The same as moving the columns beforehand and rounding in their order.
+  Matrix moved(w.n_rows, 256);
+  std::vector<float> moved_hessian(256 * 256);
+  for (size_t c = 0; c < 256; ++c) {
+    const auto from = static_cast<size_t>(factor.order[c]);
+    for (size_t r = 0; r < static_cast<size_t>(w.n_rows); ++r) {
+      moved.values[r * 256 + c] = w.values[r * 256 + from];
+    }
+    for (size_t d = 0; d < 256; ++d) {
+      moved_hessian[c * 256 + d] = hessian[from * 256 + static_cast<size_t>(factor.order[d])];
+    }
+  }
+  const GptqOptions options{.symmetric = false, .group = kGroup};
+  const Made made = rounded(w.rows(), factor, options);
+  const Made want = rounded(moved.rows(), factored(moved_hessian, 256, {}), options);
+  CHECK(made.map.empty());
+  int64_t n_wrong = 0;
+  for (size_t r = 0; r < static_cast<size_t>(w.n_rows); ++r) {
+    for (size_t c = 0; c < 256; ++c) {
+      const auto column = static_cast<size_t>(factor.order[c]);
+      n_wrong += made.codes[r * 256 + column] != want.codes[r * 256 + c];
+      const size_t to = r * 8 + column / kGroup, from = r * 8 + c / kGroup;
+      n_wrong += made.scales[to] != want.scales[from] || made.zeros[to] != want.zeros[from];
+    }
+  }
+  CHECK(n_wrong == 0);
+  const Made natural = rounded(w.rows(), factored(hessian, 256, {}), options);
+  CHECK(output_error(w, hessian, made, options) < output_error(w, hessian, natural, options));
+  const auto refused = factor_hessian(hessian, 256, {.order = ColumnOrder::groups, .group = 48});
+  CHECK(refused.status().code() == Code::invalid_argument);
+}
+
 TEST_CASE("gptq: rows do not depend on their neighbours, a block of one, a whole row as a group") {
   const Matrix w(inputs(), "gptq/weight");
   const auto hessian = inputs().floats("gptq/hessian");
-  const HessianFactor factor = factored(hessian, 256, {.ordered = true});
+  const HessianFactor factor = factored(hessian, 256, {.order = ColumnOrder::columns});
   for (const GptqRule rule : {GptqRule::gptqmodel, GptqRule::llm_compressor}) {
     const GptqOptions options{.rule = rule, .symmetric = false, .group = 32};
     const Made whole = rounded(w.rows(), factor, options);
@@ -161,7 +218,7 @@ TEST_CASE("gptq: rows do not depend on their neighbours, a block of one, a whole
 
 TEST_CASE("gptq: the factor is that of the inverse, damping grows until the Hessian is definite") {
   const auto hessian = inputs().floats("gptq/hessian");
-  const HessianFactor f = factored(hessian, 256, {.ordered = true});
+  const HessianFactor f = factored(hessian, 256, {.order = ColumnOrder::columns});
   CHECK(f.dead[5] == 1);
   double mean = 0;
   for (size_t i = 0; i < 256; ++i) mean += (i == 5 ? 1 : hessian[i * 257]) / 256.0;
