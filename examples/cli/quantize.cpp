@@ -21,7 +21,7 @@ void add_quantize(Program& program) {
             "gptq, gptq_v2, auto_round, awq, ct_packed, nvfp4, ct_nvfp4, ct_mxfp4, mxfp8, "
             "fp8_block, ...",
             true)
-      .text("--algo", "algo", "rtn (the default), opt-rtn, gptq")
+      .text("--algo", "algo", "rtn (the default), opt-rtn, gptq, awq")
       .text("--rule", "rule", "whose way of rounding; by default that of the layout's tool")
       .integer("--bits", "bits", "of integers; 4 by default")
       .integer("--group", "group", "columns that share a scale; 128 by default, 0: a row")

@@ -82,7 +82,7 @@ class RecipeReader {
   }
 
   Status common() {
-    static constexpr std::string_view kAlgos[] = {"rtn", "opt-rtn", "gptq"};
+    static constexpr std::string_view kAlgos[] = {"rtn", "opt-rtn", "gptq", "awq"};
     static constexpr std::string_view kTypes[] = {"f32", "bf16"};
     static constexpr std::string_view kScales[] = {"F32", "BF16", "F16"};
     MM2_RETURN_IF_ERROR(reader_.word("algo", kAlgos, algo_));
@@ -123,6 +123,7 @@ class RecipeReader {
     } else {
       MM2_RETURN_IF_ERROR(pick(kIntRules, o.rule));
     }
+    to_.awq = algo_ == "awq";
     if (algo_ == "opt-rtn") {
       if (!rule_.empty() && rule_ != "auto_round") {
         return reader_.wrong("rule", "must be auto_round with algo opt-rtn");

@@ -3,7 +3,7 @@
 //
 //   format      a layout of tools/quantize/pack.h: gptq, auto_round, awq, ct_packed, nvfp4, ct_nvfp4,
 //               ct_mxfp4, mxfp8, fp8_block, fp8_block_ct, fp8_row, fp8_matrix ...
-//   algo        rtn (the default), opt-rtn, gptq
+//   algo        rtn (the default), opt-rtn, gptq, awq (rtn after scaling: tools/awq_folding.h)
 //   rule        whose way of rounding; the default is that of the tool that the layout is of:
 //               auto_round, auto_round_gptq, compressed_tensors, gptqmodel for integers;
 //               amax, mse, ue8m0, deepgemm, slime, compressed_tensors, modelopt for FP8;
@@ -34,6 +34,7 @@ std::span<const std::string_view> quant_recipe_names();
 struct RecipeChoice {
   QuantRecipe recipe;
   HessianOptions hessian;
+  bool awq = false;
 };
 
 /// Other names in `options` are not looked at. Code::invalid_argument as OptionReader has it.

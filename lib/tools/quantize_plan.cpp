@@ -81,9 +81,10 @@ Json error_json(const QuantFigures& figures) {
 Status QuantizePlan::check_stats() const {
   const QuantRecipe& recipe = options_.choice.recipe;
   if (options_.stats == nullptr) {
-    if (!recipe.gptq) return {};
-    return error(Code::invalid_argument,
-                 "quantize: algo gptq wants stats: what calibrate --collect hessian wrote");
+    if (!recipe.gptq && !options_.choice.awq) return {};
+    return error(Code::invalid_argument, "quantize: algo ", recipe.gptq ? "gptq" : "awq",
+                 " wants stats: what calibrate --collect ", recipe.gptq ? "hessian" : "imatrix",
+                 " wrote");
   }
   const CalibrationStats& stats = *options_.stats;
   const ModelConfig& c = view_.config();
@@ -97,6 +98,11 @@ Status QuantizePlan::check_stats() const {
                  "quantize: algo gptq wants Hessians, the stats have none: calibrate --collect "
                  "hessian");
   }
+  if (options_.choice.awq && !stats.has(0, "w1_in.sizes")) {
+    return error(Code::invalid_argument,
+                 "quantize: algo awq wants sizes of inputs, the stats have none: calibrate "
+                 "--collect imatrix");
+  }
   return {};
 }
 
@@ -109,14 +115,53 @@ bool QuantizePlan::takes(const ViewWeight& weight) const {
                       [&](const std::string& glob) { return matches_glob(module, glob); });
 }
 
-Status QuantizePlan::run() {
+// A norm or router that AWQ changed: a norm in its type; a router, whose choices decide most, in F32.
+void QuantizePlan::add_plain(const ViewWeight& weight) {
+  const WeightPlace& place = weight.place;
+  const Dtype dtype = place.role == Role::router ? Dtype::f32 : weight.description.dtype();
+  const auto n = static_cast<size_t>(place.n_rows() * place.n_cols());
+  Piece piece;
+  piece.outputs = {{plan_.add(place.name, dtype, place.shape), 0,
+                    n * static_cast<size_t>(dtype_bits(dtype) / 8)}};
+  piece.bytes_read = CheckpointView::bytes_of_rows(weight, place.n_rows());
+  piece.scratch = n * sizeof(float);
+  piece.run = [this, &weight, dtype, n](PieceRun& run) -> Status {
+    auto* numbers = reinterpret_cast<float*>(run.scratch.data());
+    MM2_RETURN_IF_ERROR(folding_.rows(view_, weight, 0, weight.place.n_rows(), numbers));
+    std::byte* to = run.outputs[0].data();
+    for (size_t i = 0; i < n; ++i) {
+      if (dtype == Dtype::f32) {
+        std::memcpy(to + i * 4, &numbers[i], 4);
+      } else {
+        const uint16_t bits =
+            dtype == Dtype::bf16 ? f32_to_bf16(numbers[i]) : f32_to_f16(numbers[i]);
+        std::memcpy(to + i * 2, &bits, 2);
+      }
+    }
+    return {};
+  };
+  plan_.pieces.push_back(std::move(piece));
+}
+
+Status QuantizePlan::run(const Host& host) {
   MM2_RETURN_IF_ERROR(check_stats());
+  if (options_.choice.awq && options_.executor != nullptr) {
+    MM2_ASSIGN_OR_RETURN(
+        folding_,
+        AwqFolding::find(
+            view_, *options_.stats, std::get<IntOptions>(options_.choice.recipe.rule),
+            [this](const ViewWeight& weight) { return takes(weight); }, *options_.executor, host));
+  }
   written_.n_layers = view_.config().n_layers;
   written_.spec.dialect = options_.choice.recipe.dialect;
   // Matrices of a set may be apart in the order of the model: w2 comes between w1 and w3.
   std::map<std::string, std::shared_ptr<Set>> open;
   for (const ViewWeight& weight : view_.weights()) {
     if (is_tied(view_, weight)) continue;
+    if (folding_.changes(weight) && !is_linear(weight.place.role)) {
+      add_plain(weight);
+      continue;
+    }
     if (!is_linear(weight.place.role)) {
       MM2_RETURN_IF_ERROR(carry_over(view_, weight, plan_));
       continue;
@@ -284,7 +329,7 @@ Status QuantizePlan::run_member(const Member& member, const QuantContext& contex
                                 Json& note) const {
   const ViewWeight& weight = *member.weight;
   const RowReader read = [&](int64_t first, int64_t n, float* to) {
-    return view_.rows(weight, first, n, to);
+    return folding_.rows(view_, weight, first, n, to);
   };
   QuantFigures figures;
   Status status = quantize_matrix(recipe, member.spec, member.parts, read, context, memory,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/awq_folding.h"
 #include "tools/calibrate/stats.h"
 #include "tools/config_words.h"
 #include "tools/derived.h"
@@ -22,6 +23,8 @@ struct QuantizeOptions {
   std::shared_ptr<const CalibrationStats> stats;  // Hessians, imatrix, amax; may be null
   std::string stats_path;
   bool errors = false;  // measure every matrix
+  // AWQ: what is folded into norms and w3 is searched with this; null: planned without (a dry run)
+  Executor* executor = nullptr;
 };
 
 /// Plans the tensors of `view` with its matrices in the layout of the recipe:
@@ -38,13 +41,15 @@ class QuantizePlan {
  public:
   /// All three outlive each other's use: pieces of the plan call back into this object.
   QuantizePlan(const CheckpointView& view, QuantizeOptions options, WritePlan& plan)
-      : view_(view), options_(std::move(options)), plan_(plan) {}
+      : view_(view), options_(std::move(options)), plan_(plan), folding_(view) {}
 
   /// Code::invalid_argument: statistics of another model or without what the recipe wants;
   /// Code::unsupported names the matrix that the layout cannot take.
-  Status run();
+  Status run(const Host& host);
   const WrittenWeights& written() const { return written_; }
   size_t n_quantized() const { return n_quantized_; }
+  /// Sets of matrices whose input channels AWQ scaled.
+  size_t n_scaled() const { return folding_.n_scaled(); }
 
  private:
   // A matrix of a set and where its parts go.
@@ -59,6 +64,7 @@ class QuantizePlan {
 
   Status check_stats() const;
   bool takes(const ViewWeight& weight) const;
+  void add_plain(const ViewWeight& weight);
   Status add_matrix(const ViewWeight& weight);
   void add_input_scale(const ViewWeight& weight, Member& member);
   Result<float> input_scale(const ViewWeight& weight) const;
@@ -73,6 +79,7 @@ class QuantizePlan {
   WrittenWeights written_;
   std::shared_ptr<Set> set_;  // being gathered
   size_t n_quantized_ = 0;
+  AwqFolding folding_;
 };
 
 /// Plans the weight as numbers of `dtype` under its official name, rounded to nearest even. With

@@ -36,8 +36,10 @@ Status write_quantized(const WritingVerb& verb, const CheckpointView& view,
     plan.inputs.push_back(options.stats_path);
     MM2_ASSIGN_OR_RETURN(plan.recipe["stats"], options.stats->digest());
   }
+  if (!verb.options().dry_run) options.executor = &verb.executor();
+  const bool awq = options.choice.awq;
   QuantizePlan quantized(view, std::move(options), plan);
-  MM2_RETURN_IF_ERROR(quantized.run());
+  MM2_RETURN_IF_ERROR(quantized.run(verb.host()));
   const Json words = quantization_words(quantized.written());
   const auto files = quantization_files(quantized.written(), words);
   plan.files.insert(plan.files.end(), files.begin(), files.end());
@@ -46,6 +48,7 @@ Status write_quantized(const WritingVerb& verb, const CheckpointView& view,
   Json made;
   MM2_RETURN_IF_ERROR(verb.write(plan, &made));
   made["matrices"] = quantized.n_quantized();
+  if (awq) made["scaled_sets"] = quantized.n_scaled();
   *report = std::move(made);
   return {};
 }

@@ -111,6 +111,9 @@ class Quantizing {
   }
 
   Status take_calibration() {
+    if (choice_.awq) {
+      return reader_.wrong("algo", "must not be awq: its scales are folded into other tensors");
+    }
     MM2_RETURN_IF_ERROR(named("imatrix", imatrix_name_, imatrix_));
     MM2_RETURN_IF_ERROR(named("hessian", hessian_name_, hessian_));
     if (choice_.recipe.gptq && hessian_name_.empty()) {

@@ -7,13 +7,14 @@ Calibration text comes from the training part of examples/models/train/corpus, e
 import argparse
 import ctypes
 import json
-import math
 import os
 import pathlib
 import random
 import subprocess
 import sys
 import tempfile
+
+import numpy
 
 SOURCE, PROGRAM = os.environ["MM2_SOURCE_DIR"], os.environ["MM2_PROGRAM"]
 sys.path[:0] = [os.path.join(SOURCE, "tests", "integration"), os.path.join(SOURCE, "examples", "models", "train")]
@@ -72,13 +73,15 @@ class Judge(bundled.Host):
             end_id = json.load(file)["eos_token_id"]
         super().__init__(path, n_vocab, end_id)
 
-    def nll(self, docs):
+    def log_probabilities(self, docs):
+        """Of all tokens at each place whose next token is an answer's: [n_places, n_vocab]; and those next tokens."""
         options = bundled.EngineOptions(struct_size=ctypes.sizeof(bundled.EngineOptions), max_seqs=1, max_tokens_per_step=1024,
                                         max_outputs_per_step=1024, kv_tokens=1024)
         engine = ctypes.c_void_p()
         self.call("mm2_engine_create", self.model, ctypes.byref(options), ctypes.byref(engine))
         logits = (ctypes.c_float * (1024 * self.n_vocab))()
-        total, n = 0.0, 0
+        numbers = numpy.frombuffer(logits, dtype=numpy.float32).reshape(1024, self.n_vocab)
+        rows, nexts = [], []
         for d in docs:
             ids = d["ids"]
             batch = bundled.Batch(struct_size=ctypes.sizeof(bundled.Batch), n_seqs=1,
@@ -86,13 +89,13 @@ class Judge(bundled.Host):
                                   tokens=(ctypes.c_int32 * len(ids))(*ids), n_tokens=len(ids))
             self.call("mm2_engine_step", engine, ctypes.byref(batch), logits, ctypes.c_size_t(len(logits)), None)
             self.call("mm2_seq_free", engine, 0)
-            for i in range(max(0, d["count_from"] - 1), len(ids) - 1):
-                row = logits[i * self.n_vocab:(i + 1) * self.n_vocab]
-                top = max(row)
-                total += top + math.log(sum(math.exp(x - top) for x in row)) - row[ids[i + 1]]
-                n += 1
+            first = max(0, d["count_from"] - 1)
+            answer = numbers[first:len(ids) - 1].astype(numpy.float64)
+            answer -= answer.max(axis=1, keepdims=True)
+            rows.append((answer - numpy.log(numpy.exp(answer).sum(axis=1, keepdims=True))).astype(numpy.float32))
+            nexts += ids[first + 1:]
         getattr(self.lib, "mm2_engine_destroy")(engine)
-        return total / n
+        return numpy.concatenate(rows), numpy.array(nexts)
 
     def right(self, questions, decode):
         score = Score()
@@ -104,19 +107,35 @@ class Judge(bundled.Host):
         return score.table()["all"]
 
 
-def row(name, path, held_out, questions, decode):
-    host = Judge(path)
-    loss, marks = host.nll(held_out), host.right(questions, decode)
-    host.close()
-    size = sum(os.path.getsize(os.path.join(path, f)) for f in os.listdir(path) if f.endswith(".safetensors"))
-    print(f"| {name} | {size / 1e6:.2f} | {loss:.4f} | {100 * marks['right']:.1f} % | {100 * marks['tool_call_exact']:.1f} % |", flush=True)
-    return loss
+class Table:
+    """Rows of figures; the distance is to the first row's model."""
+
+    def __init__(self, held_out):
+        self.held_out, self.want = held_out, None
+        with open(bundled.QUESTIONS, encoding="utf-8") as file:
+            self.questions = [json.loads(line) for line in file]
+        self.decode = Decoder(pathlib.Path(TINY) / "tokenizer.json")
+
+    def head(self, what):
+        print(f"\n| {what} | MB | NLL of held-out answers | KL from BF16 | right | exact calls |\n|---|---|---|---|---|---|")
+
+    def row(self, name, path, questions=True):
+        host = Judge(path)
+        got, nexts = host.log_probabilities(self.held_out)
+        self.want = got if self.want is None else self.want
+        loss = -float(got[numpy.arange(len(nexts)), nexts].mean(dtype=numpy.float64))
+        distance = float((numpy.exp(self.want) * (self.want - got)).sum(axis=1).mean(dtype=numpy.float64))
+        marks = host.right(self.questions, self.decode) if questions else {"right": 0, "tool_call_exact": 0}
+        host.close()
+        size = sum(os.path.getsize(os.path.join(path, f)) for f in os.listdir(path) if f.endswith(".safetensors"))
+        print(f"| {name} | {size / 1e6:.2f} | {loss:.4f} | {distance:.5f} | {100 * marks['right']:.1f} % | {100 * marks['tool_call_exact']:.1f} % |", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", type=int, default=400)
-    parser.add_argument("--held-out", type=int, default=150)
+    parser.add_argument("--held-out", type=int, default=400)
+    parser.add_argument("--fast", action="store_true", help="without the questions")
     parser.add_argument("--work")
     options = parser.parse_args()
     work = options.work or tempfile.mkdtemp()
@@ -130,13 +149,9 @@ def main():
         if not os.path.exists(stats):
             mm2("calibrate", TINY, os.path.join(work, name + ".jsonl"), "--collect", "reap,imatrix,act,hessian", "-o", stats)
     stats = os.path.join(work, "all.safetensors")
-    with open(bundled.QUESTIONS, encoding="utf-8") as file:
-        questions = [json.loads(line) for line in file]
-    decode = Decoder(pathlib.Path(TINY) / "tokenizer.json")
-    head = "| {} | MB | NLL of held-out answers | right | exact calls |\n|---|---|---|---|---|"
-    print(head.format("weights"))
-    row("BF16", TINY, held_out, questions, decode)
-    losses = {}
+    table = Table(held_out)
+    table.head("weights")
+    table.row("BF16", TINY, not options.fast)
     for name, recipe in {
         "FP8 128x128": ["--format", "fp8_block"],
         "W4A16 g128 RTN": ["--format", "auto_round"],
@@ -153,9 +168,8 @@ def main():
         out = os.path.join(work, "".join(c if c.isalnum() else "-" for c in name))
         if not os.path.exists(out):
             mm2("quantize", TINY, *recipe, "-o", out)
-        losses[name] = row(name, out, held_out, questions, decode)
-    print()
-    print(head.format("experts removed: a quarter"))
+        table.row(name, out, not options.fast)
+    table.head("experts removed: a quarter")
     plans = {"REAP, all tokens": ("all", "reap", 0), "REAP, answer tokens": ("answers", "reap", 0), "EAN sum, answer tokens": ("answers", "ean_sum", 0),
              "frequency, all tokens": ("all", "frequency", 0), "frequency, answer tokens": ("answers", "frequency", 0)}
     plans.update({f"random {seed}": ("all", "random", seed) for seed in range(5)})
@@ -163,7 +177,7 @@ def main():
         out = os.path.join(work, "".join(c if c.isalnum() else "-" for c in name))
         if not os.path.exists(out):
             mm2("prune", TINY, "--stats", os.path.join(work, which + ".safetensors"), "--method", method, "--seed", seed, "--ratio", "0.25", "-o", out)
-        row(name, out, held_out, questions, decode)
+        table.row(name, out, not options.fast)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ constexpr int64_t kColumns = 64;  // of one task
 InputSums::InputSums(int64_t width, const CollectOptions& options)
     : width_(width), wants_amax_(options.amax) {
   if (options.imatrix) squares_.resize(static_cast<size_t>(width));
+  sizes_.resize(squares_.size());
   if (options.hessian) hessian_.resize(static_cast<size_t>(width * width));
 }
 
@@ -32,6 +33,7 @@ void InputSums::add(std::span<const float> rows, std::span<const uint8_t> marks,
                      const float* x = rows.data() + row * width_;
                      for (int64_t c = first; c < last; ++c) {
                        squares_[static_cast<size_t>(c)] += static_cast<double>(x[c]) * x[c];
+                       sizes_[static_cast<size_t>(c)] += std::fabs(x[c]);
                      }
                    }
                  });
@@ -82,7 +84,7 @@ uint64_t observation_bytes(int32_t n_experts, int64_t hidden, int64_t q_width, i
                            const CollectOptions& options) {
   const auto one = [&](int64_t width) {
     const auto w = static_cast<uint64_t>(width);
-    return (options.imatrix ? 8 * w : 0) + (options.hessian ? 4 * w * w : 0);
+    return (options.imatrix ? 16 * w : 0) + (options.hessian ? 4 * w * w : 0);
   };
   return one(hidden) + one(q_width) +
          static_cast<uint64_t>(n_experts) * (one(hidden) + one(intermediate));

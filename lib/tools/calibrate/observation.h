@@ -13,7 +13,7 @@ namespace mm2 {
 
 struct CollectOptions {
   bool reap = true;      // what saliencies are made of
-  bool imatrix = false;  // sums of squares of each input of each matrix
+  bool imatrix = false;  // sums of squares and of sizes of each input of each matrix
   bool amax = false;     // largest sizes of inputs
   bool kv = false;       // largest sizes of keys and values, as cached
   bool hessian = false;  // sums of x x^T of the inputs
@@ -33,13 +33,14 @@ class InputSums {
   int64_t n_rows() const { return n_rows_; }
   float amax() const { return amax_; }
   std::span<const double> squares() const { return squares_; }  // [width], empty if not collected
+  std::span<const double> sizes() const { return sizes_; }      // likewise
   std::span<const float> hessian() const { return hessian_; }   // [width, width], likewise
 
  private:
   int64_t width_ = 0, n_rows_ = 0;
   bool wants_amax_ = false;
   float amax_ = 0;
-  std::vector<double> squares_;
+  std::vector<double> squares_, sizes_;
   std::vector<float> hessian_;
 };
 

@@ -52,15 +52,17 @@ class Collected {
       if (extents.empty()) extents.push_back(1);
       return *Shape::make(extents);
     };
-    std::vector<double> squares;
+    std::vector<double> squares, sizes;
     std::vector<float> amax, hessian;
     for (const InputSums& in : inputs) {
       squares.insert(squares.end(), in.squares().begin(), in.squares().end());
+      sizes.insert(sizes.end(), in.sizes().begin(), in.sizes().end());
       hessian.insert(hessian.end(), in.hessian().begin(), in.hessian().end());
       amax.push_back(in.amax());
     }
     const int64_t width = inputs.front().width();
     if (options.imatrix) add<double>(name + ".squares", Dtype::f64, shape({width}), squares);
+    if (options.imatrix) add<double>(name + ".sizes", Dtype::f64, shape({width}), sizes);
     if (options.amax) add<float>(name + ".amax", Dtype::f32, shape({}), amax);
     if (options.hessian) add<float>(name + ".hessian", Dtype::f32, shape({width, width}), hessian);
   }

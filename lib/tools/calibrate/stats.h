@@ -9,6 +9,7 @@
 //   layers.L.largest_norm           F64 [n_experts]
 //   layers.L.largest_activation     F64 [n_experts]
 //   layers.L.IN.squares             F64 [width] or [n_experts, width]  sums of squares of inputs
+//   layers.L.IN.sizes               F64 likewise: sums of sizes
 //   layers.L.IN.amax                F32 [1] or [n_experts]
 //   layers.L.IN.hessian             F32 [width, width] or [n_experts, width, width]  sums of x x^T
 //   layers.L.k_amax, v_amax         F32 [n_kv_heads]

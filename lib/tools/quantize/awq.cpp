@@ -10,6 +10,25 @@ namespace {
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+// Weights times the scales, rounded to codes and back, divided by the scales.
+Status rounded(const WeightRows& rows, std::span<const double> scales, const IntOptions& options,
+               Matrix& to) {
+  const int64_t n = rows.n_rows * rows.n_cols, group = options.group_of(rows.n_cols);
+  std::vector<float> scaled(static_cast<size_t>(n)), steps(static_cast<size_t>(n / group));
+  std::vector<uint8_t> codes(static_cast<size_t>(n)), zeros(steps.size());
+  scale_columns(rows, scales, scaled.data());
+  MM2_RETURN_IF_ERROR(quantize_integers({scaled.data(), rows.n_rows, rows.n_cols, rows.first_row},
+                                        options, codes.data(), steps.data(), zeros.data()));
+  to.resize(rows.n_rows, rows.n_cols);
+  for (int64_t i = 0; i < n; ++i) {
+    const auto g = static_cast<size_t>(i / group);
+    const int code = codes[static_cast<size_t>(i)] - zeros[g];
+    const float number = static_cast<float>(code) * steps[g];
+    to.data()[i] = static_cast<float>(number / scales[static_cast<size_t>(i % rows.n_cols)]);
+  }
+  return {};
+}
+
 class Search {
  public:
   Search(std::span<const WeightRows> weights, std::span<const float> inputs,
@@ -17,8 +36,9 @@ class Search {
       : weights_(weights), options_(options), n_cols_(weights[0].n_cols) {
     const auto n_tokens = static_cast<int64_t>(inputs.size()) / n_cols_;
     inputs_ = Eigen::Map<const Floats>(inputs.data(), n_tokens, n_cols_).cast<double>();
-    input_mean_ = inputs_.cwiseAbs().colwise().mean();
-    weight_mean_.setZero(n_cols_);
+    const Eigen::RowVectorXd mean = inputs_.cwiseAbs().colwise().mean();
+    input_mean_.assign(mean.data(), mean.data() + mean.size());
+    weight_mean_.resize(static_cast<size_t>(n_cols_));
     count_weights();
     want_ = outputs([&](size_t m, Matrix& w) {
               w = Eigen::Map<const Floats>(weights_[m].weights, weights_[m].n_rows, n_cols_)
@@ -29,20 +49,15 @@ class Search {
 
   Result<AwqChoice> run() {
     AwqChoice best;
-    const int n = options_.n_grid;
-    for (int i = 0; i < n; ++i) {
-      // With duo the first candidate changes nothing, and the others have one point less.
-      const bool duo = options_.duo && i > 0;
-      const double ratio = options_.duo ? (i == 0 ? 0.0 : double(i - 1) / std::max(1, n - 2))
-                                        : double(i) / std::max(1, n - 1);
-      const Eigen::RowVectorXd scales = scales_of(ratio, duo);
+    for (const AwqCandidate& candidate : awq_candidates(options_.duo, options_.n_grid)) {
+      const std::vector<double> scales = awq_scales(candidate, input_mean_, weight_mean_);
       MM2_ASSIGN_OR_RETURN(const double loss, loss_of(scales));
       best.losses.push_back(loss);
       if (!std::isfinite(loss) || (!best.scales.empty() && !(loss < best.loss))) continue;
       best.loss = loss;
-      best.ratio = ratio;
-      best.duo = duo;
-      best.scales.assign(scales.data(), scales.data() + scales.size());
+      best.ratio = candidate.ratio;
+      best.duo = candidate.duo;
+      best.scales = scales;
     }
     if (best.scales.empty()) {
       return error(Code::numeric, "AWQ: no candidate has a finite loss");
@@ -53,30 +68,12 @@ class Search {
  private:
   // Mean over all rows of the size of a weight as part of the largest of its group.
   void count_weights() {
-    const int64_t group = options_.codes.group_of(n_cols_);
     int64_t n_rows = 0;
     for (const WeightRows& rows : weights_) {
       n_rows += rows.n_rows;
-      for (int64_t r = 0; r < rows.n_rows; ++r) {
-        for (int64_t c = 0; c < n_cols_; c += group) {
-          const float size = coding::extremes(rows.row(r) + c, group).size() + 1e-6f;
-          for (int64_t k = c; k < c + group; ++k) {
-            weight_mean_[k] += std::fabs(rows.row(r)[k]) / size;
-          }
-        }
-      }
+      add_weight_sizes(rows, options_.codes.group_of(n_cols_), weight_mean_);
     }
-    weight_mean_ /= static_cast<double>(n_rows);
-  }
-
-  Eigen::RowVectorXd scales_of(double ratio, bool duo) const {
-    Eigen::RowVectorXd scales(n_cols_);
-    for (int64_t c = 0; c < n_cols_; ++c) {
-      double s = std::pow(input_mean_[c], ratio);
-      if (duo) s /= std::pow(weight_mean_[c], 1 - ratio) + 1e-4;
-      scales[c] = std::max(s, 1e-4);
-    }
-    return scales / std::sqrt(scales.maxCoeff() * scales.minCoeff());
+    for (double& mean : weight_mean_) mean /= static_cast<double>(n_rows);
   }
 
   // Outputs of the parent with the weights that `take` gives for each matrix.
@@ -102,28 +99,9 @@ class Search {
     return {{}, all};
   }
 
-  // Weights times the scales, rounded to codes and back, divided by the scales.
-  Status rounded(const WeightRows& rows, const Eigen::RowVectorXd& scales, Matrix& to) const {
-    const int64_t n = rows.n_rows * n_cols_, group = options_.codes.group_of(n_cols_);
-    std::vector<float> scaled(static_cast<size_t>(n)), steps(static_cast<size_t>(n / group));
-    std::vector<uint8_t> codes(static_cast<size_t>(n)), zeros(steps.size());
-    scale_columns(rows, {scales.data(), static_cast<size_t>(scales.size())}, scaled.data());
-    MM2_RETURN_IF_ERROR(quantize_integers({scaled.data(), rows.n_rows, n_cols_, rows.first_row},
-                                          options_.codes, codes.data(), steps.data(),
-                                          zeros.data()));
-    to.resize(rows.n_rows, n_cols_);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto g = static_cast<size_t>(i / group);
-      const int code = codes[static_cast<size_t>(i)] - zeros[g];
-      const float number = static_cast<float>(code) * steps[g];
-      to.data()[i] = static_cast<float>(number / scales[i % n_cols_]);
-    }
-    return {};
-  }
-
-  Result<double> loss_of(const Eigen::RowVectorXd& scales) const {
-    const auto [status, got] =
-        outputs([&](size_t m, Matrix& w) { return rounded(weights_[m], scales, w); });
+  Result<double> loss_of(const std::vector<double>& scales) const {
+    const auto [status, got] = outputs(
+        [&](size_t m, Matrix& w) { return rounded(weights_[m], scales, options_.codes, w); });
     if (!status.ok()) return status;
     return (got - want_).squaredNorm() / static_cast<double>(std::max<int64_t>(1, got.size()));
   }
@@ -132,7 +110,7 @@ class Search {
   const AwqOptions& options_;
   const int64_t n_cols_;
   Matrix inputs_, want_;
-  Eigen::RowVectorXd input_mean_, weight_mean_;
+  std::vector<double> input_mean_, weight_mean_;
 };
 
 Status check(std::span<const WeightRows> weights, std::span<const float> inputs,
@@ -169,6 +147,67 @@ Status check(std::span<const WeightRows> weights, std::span<const float> inputs,
 }
 
 }  // namespace
+
+std::vector<AwqCandidate> awq_candidates(bool duo, int n_grid) {
+  std::vector<AwqCandidate> all;
+  for (int i = 0; i < n_grid; ++i) {
+    const double ratio = duo ? (i == 0 ? 0.0 : double(i - 1) / std::max(1, n_grid - 2))
+                             : double(i) / std::max(1, n_grid - 1);
+    all.push_back({ratio, duo && i > 0});
+  }
+  return all;
+}
+
+void add_weight_sizes(const WeightRows& rows, int64_t group, std::span<double> sums) {
+  for (int64_t r = 0; r < rows.n_rows; ++r) {
+    for (int64_t c = 0; c < rows.n_cols; c += group) {
+      const float size = coding::extremes(rows.row(r) + c, group).size() + 1e-6f;
+      for (int64_t k = c; k < c + group; ++k) {
+        sums[static_cast<size_t>(k)] += std::fabs(rows.row(r)[k]) / size;
+      }
+    }
+  }
+}
+
+std::vector<double> awq_scales(const AwqCandidate& candidate, std::span<const double> input_mean,
+                               std::span<const double> weight_mean) {
+  std::vector<double> scales(input_mean.size());
+  double low = INFINITY, high = 0;
+  for (size_t c = 0; c < scales.size(); ++c) {
+    double s = std::pow(input_mean[c], candidate.ratio);
+    if (candidate.duo) s /= std::pow(weight_mean[c], 1 - candidate.ratio) + 1e-4;
+    scales[c] = std::max(s, 1e-4);
+    low = std::min(low, scales[c]);
+    high = std::max(high, scales[c]);
+  }
+  for (double& s : scales) s /= std::sqrt(high * low);
+  return scales;
+}
+
+Result<double> awq_moment_loss(const WeightRows& rows, std::span<const double> scales,
+                               const IntOptions& codes, std::span<const float> moments) {
+  const auto n = static_cast<size_t>(rows.n_cols);
+  if (scales.size() != n || (moments.size() != n && moments.size() != n * n)) {
+    return error(Code::invalid_argument, "AWQ: ", moments.size(), " moments and ", scales.size(),
+                 " scales for ", n, " columns");
+  }
+  Matrix changed;
+  MM2_RETURN_IF_ERROR(rounded(rows, scales, codes, changed));
+  changed -= Eigen::Map<const Floats>(rows.weights, rows.n_rows, rows.n_cols).cast<double>();
+  if (n > 1 && moments.size() == n * n) {
+    const Matrix whole =
+        Eigen::Map<const Floats>(moments.data(), rows.n_cols, rows.n_cols).cast<double>();
+    return (changed * whole).cwiseProduct(changed).sum();
+  }
+  double loss = 0;
+  for (int64_t r = 0; r < rows.n_rows; ++r) {
+    for (size_t c = 0; c < n; ++c) {
+      const double e = changed(r, static_cast<int64_t>(c));
+      loss += static_cast<double>(moments[c]) * e * e;
+    }
+  }
+  return loss;
+}
 
 Result<AwqChoice> awq_search(std::span<const WeightRows> weights, std::span<const float> inputs,
                              const AwqOptions& options) {

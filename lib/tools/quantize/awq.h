@@ -23,6 +23,27 @@ struct AwqOptions {
   IntOptions codes;  // how weights will be rounded
 };
 
+/// One way of scaling: inputs to the power of `ratio`, with duo over weights to that of 1 - ratio.
+struct AwqCandidate {
+  double ratio = 0;
+  bool duo = false;
+};
+/// With duo the first one changes nothing, and the others have one point less.
+std::vector<AwqCandidate> awq_candidates(bool duo, int n_grid);
+
+/// Adds to `sums` [n_cols] the size of each weight as part of the largest of its group, over all rows.
+void add_weight_sizes(const WeightRows& rows, int64_t group, std::span<double> sums);
+
+/// [n_cols] scales of a candidate from the mean sizes of inputs and weights.
+std::vector<double> awq_scales(const AwqCandidate& candidate, std::span<const double> input_mean,
+                               std::span<const double> weight_mean);
+
+/// What scaling, rounding and scaling back changes in the outputs, squared and summed over rows and
+/// tokens. `moments`: sums over tokens of x x' [n_cols, n_cols], or of x^2 alone [n_cols], which takes
+/// inputs for uncorrelated.
+Result<double> awq_moment_loss(const WeightRows& rows, std::span<const double> scales,
+                               const IntOptions& codes, std::span<const float> moments);
+
 struct AwqChoice {
   std::vector<double> scales;  // [n_cols]: weights times it, inputs divided by it
   double ratio = 0;

@@ -308,6 +308,23 @@ TEST_CASE("awq: a linear parent, and what is refused") {
   const auto choice = awq_search(one, x, linear);
   REQUIRE(choice.ok());
   CHECK(choice->loss < choice->losses[0]);  // better than leaving channels as they are
+  // With the moments of these inputs, the loss is that of the outputs.
+  const auto n = static_cast<size_t>(w1.n_cols);
+  std::vector<float> moments(n * n);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (size_t t = 0; t < x.size() / n; ++t) sum += double{x[t * n + i]} * x[t * n + j];
+      moments[i * n + j] = static_cast<float>(sum);
+    }
+  }
+  const auto by_moments = awq_moment_loss(w1.rows(), choice->scales, linear.codes, moments);
+  REQUIRE(by_moments.ok());
+  const auto n_outputs = static_cast<double>(x.size() / n * static_cast<size_t>(w1.n_rows));
+  CHECK(*by_moments / n_outputs == Approx(choice->loss).epsilon(1e-4));  // moments are F32
+  moments.pop_back();
+  CHECK(awq_moment_loss(w1.rows(), choice->scales, linear.codes, moments).status().code() ==
+        Code::invalid_argument);
   CHECK(awq_search({}, x, linear).status().code() == Code::invalid_argument);
   AwqOptions gated = linear;
   gated.parent = AwqParent::gated;
