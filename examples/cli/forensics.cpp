@@ -18,6 +18,8 @@ void add_forensics(Program& program) {
       .number("--span", "span", "added to it for one that changed most (default 0.35)")
       .integer("--top", "top", "how many outliers to list (default 50)")
       .integer("--bins", "bins", "bars of the histogram (default 35)")
+      .flag("--match-experts", "match_experts",
+            "pair experts by the rows of their routers: for models that were renumbered or pruned")
       .done();
 }
 

@@ -206,12 +206,6 @@ class Decoder {
     } else {
       zeros_along_words(i);
     }
-    if (scheme_.zero == Zero::stored_plus_one) {
-      const auto mask = static_cast<uint8_t>((1 << d_.bits) - 1);
-      for (int64_t k = 0; k < n_rows_ * n_patches_; ++k) {
-        zeros_[k] = static_cast<uint8_t>((zeros_[k] + 1) & mask);
-      }
-    }
     return d_.zero == Zero::half ? compare_zeros(*d_.parts[i], notes) : Status();
   }
 
@@ -243,19 +237,25 @@ class Decoder {
     }
   }
 
-  // GPTQ and AWQ: a row of words for each patch.
+  // GPTQ and AWQ: a row of words for each patch. GPTQ v1 keeps whole words too small, by 1 in each field
+  // (docs/decisions/0011-gptq-v1-zeros.md): they are added as words too.
   void zeros_along_words(size_t i) {
     const Window& w = raw_.windows[i];
     const auto* from = reinterpret_cast<const uint32_t*>(part(i));
     const uint32_t mask = (1u << d_.bits) - 1u;
     const int64_t per_word = 32 / d_.bits;
+    uint32_t missing = 0;
+    for (int64_t f = 0; f < per_word && scheme_.zero == Zero::stored_plus_one; ++f) {
+      missing |= 1u << (f * d_.bits);
+    }
     for (int64_t row = 0; row < n_rows_; ++row) {
       const int64_t stored = stored_row_ + row;
       const uint32_t* word = from + stored / per_word - w.first_col;
       const auto field = static_cast<int>(stored % per_word);
       const int shift = scheme_.packing == Packing::awq ? kAwqNibble[field] * 4 : field * d_.bits;
       for (int64_t p = 0; p < n_patches_; ++p) {
-        zeros_[row * n_patches_ + p] = static_cast<uint8_t>(word[p * w.n_cols] >> shift & mask);
+        zeros_[row * n_patches_ + p] =
+            static_cast<uint8_t>((word[p * w.n_cols] + missing) >> shift & mask);
       }
     }
   }

@@ -189,11 +189,13 @@ std::vector<Finding> diagnose_serving(const CheckpointView& view, const ServingP
     const int64_t whole = columns ? weight.place.n_cols() : weight.place.n_rows();
     const int64_t patch = columns ? d.scale_cols : d.scale_rows;
     const int64_t part = whole / split;
+    const bool shared = d.scheme->granularity == Granularity::block ||
+                        (columns && d.scheme->granularity == Granularity::group);
     const std::string name(role_name(weight.place.role));
     std::string found;
     if (whole % split != 0) {
       found = join(whole, columns ? " columns" : " rows", " cannot be dealt to tp ", split);
-    } else if (patch > 1 && part % patch != 0 && patch < whole) {
+    } else if (shared && part % std::max<int64_t>(1, patch) != 0) {
       found = join(part, columns ? " columns" : " rows", " of a rank are no multiple of ", patch,
                    ", which share a scale (", d.to_string(), ")");
     } else if (plan.engine == "vllm" && d.scheme->codes == CodeType::integer && part % 64 != 0) {
@@ -219,7 +221,10 @@ Status run_doctor(const Json& json, const Host& host, Json* report) {
   Json made = {{"model", options.model}};
   const auto view = CheckpointView::open(options.model, host);
   if (!view.ok()) {
-    if (view.status().code() == Code::not_found || view.status().code() == Code::cancelled) {
+    std::error_code ignored;
+    const bool nothing =
+        view.status().code() == Code::not_found && !std::filesystem::exists(options.model, ignored);
+    if (nothing || view.status().code() == Code::cancelled) {
       return view.status();
     }
     findings.push_back({"checkpoint", Severity::error, options.model, view.status().message(),
@@ -230,6 +235,8 @@ Status run_doctor(const Json& json, const Host& host, Json* report) {
     append(findings, std::move(weights));
     MM2_ASSIGN_OR_RETURN(auto inputs, diagnose_input_scales(**view));
     append(findings, std::move(inputs));
+    MM2_ASSIGN_OR_RETURN(auto zeros, diagnose_zeros(**view));
+    append(findings, std::move(zeros));
     MM2_ASSIGN_OR_RETURN(auto kv, diagnose_kv_scales(**view));
     append(findings, std::move(kv));
     append(findings, diagnose_serving(**view, options.serving));

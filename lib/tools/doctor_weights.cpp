@@ -7,6 +7,7 @@
 #include "tensor/convert.h"
 #include "tools/derived.h"
 #include "tools/doctor.h"
+#include "tools/quantize/zeros.h"
 
 namespace mm2 {
 namespace {
@@ -171,6 +172,38 @@ Result<std::vector<Finding>> diagnose_input_scales(const CheckpointView& view) {
     }
   }
   return findings;
+}
+
+Result<std::vector<Finding>> diagnose_zeros(const CheckpointView& view) {
+  size_t n_matrices = 0;
+  uint64_t n_words = 0;
+  std::string first;
+  std::vector<uint32_t> words;
+  for (const ViewWeight& weight : view.weights()) {
+    const TensorInfo* zeros = weight.description.part(PartKind::zero);
+    if (zeros == nullptr || weight.description.zero != Zero::stored_plus_one) continue;
+    words.resize(static_cast<size_t>(zeros->bytes / sizeof(uint32_t)));
+    MM2_RETURN_IF_ERROR(
+        view.source().read(*zeros, 0, words.size() * sizeof(uint32_t), words.data()));
+    const auto n = std::count_if(words.begin(), words.end(), [&](uint32_t word) {
+      return coding::has_largest_field(word, weight.description.bits);
+    });
+    if (n == 0) continue;
+    if (n_matrices++ == 0) first = module_name(weight);
+    n_words += static_cast<uint64_t>(n);
+  }
+  if (n_matrices == 0) return std::vector<Finding>();
+  const Finding finding = {"zeros",
+                           Severity::warning,
+                           first,
+                           join(n_words, " words of ", n_matrices,
+                                " matrices hold a zero stored as the largest code: 0, less one"),
+                           "engines do not agree about them: GPTQModel and mm2 add 1 to whole "
+                           "words, vLLM to each field, "
+                           "and then neighbours differ by a step",
+                           "mm2 repack --to gptq_v2 --v1-zeros words (written by GPTQModel, "
+                           "AutoRound or mm2), or fields"};
+  return std::vector<Finding>{finding};
 }
 
 Result<std::vector<Finding>> diagnose_kv_scales(const CheckpointView& view) {

@@ -6,6 +6,7 @@
 #include "tools/merge/schedule.h"
 #include "tools/option_reader.h"
 #include "tools/pair_pass.h"
+#include "tools/routers.h"
 #include "tools/tool_options.h"
 #include "tools/verbs.h"
 
@@ -18,13 +19,15 @@ struct ForensicsOptions {
   std::string a, b, out, svg;
   ScheduleOptions schedule;
   int32_t threads = 0, top = 50, bins = 35;
-  bool strict = false;
+  bool strict = false, match_experts = false;
+  MatchOptions match;
 };
 
 Result<ForensicsOptions> read_options(const Json& json) {
   static constexpr std::string_view kAllowed[] = {
-      "a",          "b",   "out",  "svg",      "normalizer", "low",   "span",
-      "percentile", "top", "bins", "mad_full", "threads",    "strict"};
+      "a",          "b",       "out",  "svg",      "normalizer", "low",    "span",
+      "percentile", "top",     "bins", "mad_full", "threads",    "strict", "match_experts",
+      "min_margin", "max_cost"};
   static constexpr std::string_view kNormalizers[] = {"percentile", "max", "mad", "noise-floor",
                                                       "per-class"};
   const OptionReader reader("forensics", json);
@@ -49,6 +52,9 @@ Result<ForensicsOptions> read_options(const Json& json) {
   MM2_RETURN_IF_ERROR(reader.integer("bins", 1, 1000, to.bins));
   MM2_RETURN_IF_ERROR(reader.integer("threads", 0, 4096, to.threads));
   MM2_RETURN_IF_ERROR(reader.boolean("strict", to.strict));
+  MM2_RETURN_IF_ERROR(reader.boolean("match_experts", to.match_experts));
+  MM2_RETURN_IF_ERROR(reader.number("min_margin", 0, 2, to.match.min_margin));
+  MM2_RETURN_IF_ERROR(reader.number("max_cost", 0, 2, to.match.max_cost));
   return to;
 }
 
@@ -91,6 +97,7 @@ class Report {
                    {"scales", scales()}};
     if (!views_.only_a.empty()) report["only_in_a"] = views_.only_a;
     if (!views_.only_b.empty()) report["only_in_b"] = views_.only_b;
+    if (!views_.renumbered.empty()) report["renumbered_routers"] = views_.renumbered;
     if (!views_.shapes_differ.empty()) report["shapes_differ"] = views_.shapes_differ;
     report["cluster"] = cluster();
     report["classes"] = classes();
@@ -104,6 +111,7 @@ class Report {
     const PairRow& row = table_.rows[i];
     const PairFigures& f = row.figures;
     const WeightPlace& place = views_.pairs[i].a->place;
+    const std::string& name_b = views_.pairs[i].b->place.name;
     const double noise = rows_[i].noise;
     Json json = {
         {"name", place.name},
@@ -129,6 +137,7 @@ class Report {
           {"p99", row.block_p99},
           {"max", number_or_null(f.max_block_rel_l2)}}},
         {"z", number_or_null(outlying(i))}};
+    if (name_b != place.name) json["name_b"] = name_b;
     if (!schedule_.t.empty()) json["t"] = schedule_.t[i];
     return json;
   }
@@ -343,6 +352,25 @@ class Report {
   Status schedule_status_;
 };
 
+// Which expert of B each of A is, by their routers. The verdict where that is not certain.
+Result<ExpertMap> matched_experts(const ForensicsOptions& options, Executor& executor,
+                                  const Host& host, Json& report) {
+  MM2_ASSIGN_OR_RETURN(const Routers a, Routers::open(options.a, host));
+  MM2_ASSIGN_OR_RETURN(const Routers b, Routers::open(options.b, host));
+  MM2_ASSIGN_OR_RETURN(const MatchedModel matched, match_models(a, b, options.match, executor));
+  MM2_RETURN_IF_ERROR(matched.verdict);
+  ExpertMap map;
+  for (const ExpertMatch& layer : matched.layers) {
+    std::vector<int32_t>& of_layer =
+        map.emplace_back(static_cast<size_t>(a.config().n_experts), int32_t{-1});
+    for (size_t i = 0; i < layer.pairs.size(); ++i) {
+      of_layer.at(static_cast<size_t>(layer.pairs[i].original)) = static_cast<int32_t>(i);
+    }
+  }
+  report = match_report(matched);
+  return map;
+}
+
 }  // namespace
 
 Status run_forensics(const Json& json, const Host& host, Json* report) {
@@ -350,13 +378,20 @@ Status run_forensics(const Json& json, const Host& host, Json* report) {
   MM2_ASSIGN_OR_RETURN(auto a, CheckpointView::open(options.a, host));
   MM2_ASSIGN_OR_RETURN(auto b, CheckpointView::open(options.b, host));
   MM2_ASSIGN_OR_RETURN(const auto executor, tool_executor(options.threads, host));
-  const PairedViews views = pair_views(std::move(a), std::move(b));
+  ExpertMap experts;
+  Json matches;
+  if (options.match_experts) {
+    MM2_ASSIGN_OR_RETURN(experts, matched_experts(options, *executor, host, matches));
+  }
+  const PairedViews views =
+      pair_views(std::move(a), std::move(b), options.match_experts ? &experts : nullptr);
   if (views.pairs.empty())
     return error(Code::invalid_argument, "forensics: ", options.a, " and ", options.b,
                  " have no weight of equal name and shape");
   MM2_ASSIGN_OR_RETURN(const PairTable table, compare_pairs(views, *executor, host));
   const Report result(views, table, options);
   *report = result.summary();
+  if (options.match_experts) (*report)["matched_experts"] = std::move(matches);
   if (options.out.empty()) {
     Json& rows = (*report)["tensors"] = Json::array();
     for (size_t i = 0; i < result.n_rows(); ++i) rows.push_back(result.row(i));

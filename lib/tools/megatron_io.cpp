@@ -44,6 +44,15 @@ Status read_megatron_options(const OptionReader& reader, MegatronOptions& to) {
   static constexpr std::string_view kFormats[] = {"torch", "safetensors"};
   std::string names = to.names == MegatronNames::bridge ? "bridge" : "slime";
   MM2_RETURN_IF_ERROR(reader.word("names", kSpellings, names));
+  std::string format;
+  MM2_RETURN_IF_ERROR(reader.text("format", format));
+  if (format == "dist" || format == "torch_dist" || format == "zarr") {
+    return error(
+        Code::unsupported, "format ", format,
+        ": a folder that several ranks wrote together, described by a pickle of Megatron's "
+        "own classes; mm2 reads and writes torch and safetensors: Megatron itself saves as "
+        "torch with --ckpt-format torch");
+  }
   MM2_RETURN_IF_ERROR(reader.word("format", kFormats, to.format));
   to.names = names == "bridge" ? MegatronNames::bridge : MegatronNames::slime;
   return {};

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <set>
 
 #include "tensor/buffer.h"
 
@@ -168,6 +169,27 @@ bool is_tied(const ViewWeight& weight, const CheckpointView& view) {
          embedding->description.parts[0] == weight.description.parts[0];
 }
 
+// What a weight of A is called in B; empty: nothing.
+std::string name_in_b(const WeightPlace& place, const ExpertMap* experts) {
+  if (experts == nullptr || place.expert < 0) return place.name;
+  const int32_t other =
+      experts->at(static_cast<size_t>(place.layer)).at(static_cast<size_t>(place.expert));
+  if (other < 0) return {};
+  const std::string was = join(".experts.", place.expert, "."), is = join(".experts.", other, ".");
+  std::string name = place.name;
+  return name.replace(name.find(was), was.size(), is);
+}
+
+// Routers of a layer whose experts have other numbers.
+bool rows_moved(const WeightPlace& a, const WeightPlace& b, const ExpertMap* experts) {
+  if (experts == nullptr || (a.role != Role::router && a.role != Role::router_bias)) return false;
+  const std::vector<int32_t>& map = experts->at(static_cast<size_t>(a.layer));
+  for (size_t e = 0; e < map.size(); ++e) {
+    if (map[e] != static_cast<int32_t>(e)) return true;
+  }
+  return !(a.shape == b.shape);
+}
+
 }  // namespace
 
 uint64_t PairedViews::n_tensor_pairs() const {
@@ -180,15 +202,19 @@ uint64_t PairedViews::n_tensor_pairs() const {
   return n;
 }
 
-PairedViews pair_views(std::shared_ptr<CheckpointView> a, std::shared_ptr<CheckpointView> b) {
+PairedViews pair_views(std::shared_ptr<CheckpointView> a, std::shared_ptr<CheckpointView> b,
+                       const ExpertMap* experts) {
   PairedViews views;
   views.a = std::move(a);
   views.b = std::move(b);
+  std::set<std::string> met;  // of B
   for (const ViewWeight& weight : views.a->weights()) {
     if (is_tied(weight, *views.a)) continue;
-    const ViewWeight* other = views.b->find(weight.place.name);
-    if (other == nullptr) {
-      views.only_a.push_back(weight.place.name);
+    const std::string name = name_in_b(weight.place, experts);
+    const ViewWeight* other = name.empty() ? nullptr : views.b->find(name);
+    if (other != nullptr) met.insert(other->place.name);
+    if (other == nullptr || rows_moved(weight.place, other->place, experts)) {
+      (other == nullptr ? views.only_a : views.renumbered).push_back(weight.place.name);
     } else if (!(other->place.shape == weight.place.shape)) {
       views.shapes_differ.push_back(join(weight.place.name, " ", weight.place.shape.to_string(),
                                          " and ", other->place.shape.to_string()));
@@ -197,7 +223,7 @@ PairedViews pair_views(std::shared_ptr<CheckpointView> a, std::shared_ptr<Checkp
     }
   }
   for (const ViewWeight& weight : views.b->weights()) {
-    if (!is_tied(weight, *views.b) && views.a->find(weight.place.name) == nullptr)
+    if (!is_tied(weight, *views.b) && met.count(weight.place.name) == 0)
       views.only_b.push_back(weight.place.name);
   }
   return views;

@@ -24,13 +24,20 @@ struct PairedViews {
   std::shared_ptr<CheckpointView> a, b;
   std::vector<WeightPair> pairs;  // in the order of A's weights
   std::vector<std::string> only_a, only_b, shapes_differ;
+  std::vector<std::string> renumbered;  // routers whose rows are in another order in B
 
   /// Tensors that lie in files on both sides: a quantised weight is several.
   uint64_t n_tensor_pairs() const;
 };
 
-/// Pairs weights by official name. A tied lm_head is the embedding and no pair of its own.
-PairedViews pair_views(std::shared_ptr<CheckpointView> a, std::shared_ptr<CheckpointView> b);
+/// [layer][expert of A]: which expert of B it is; -1: none.
+using ExpertMap = std::vector<std::vector<int32_t>>;
+
+/// Pairs weights by official name. A tied lm_head is the embedding and no pair of its own. With a map,
+/// experts are paired by it; routers, whose rows are in another order then, only where it keeps all in
+/// their places.
+PairedViews pair_views(std::shared_ptr<CheckpointView> a, std::shared_ptr<CheckpointView> b,
+                       const ExpertMap* experts = nullptr);
 
 /// What is kept of one pair.
 struct PairRow {

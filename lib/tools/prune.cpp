@@ -144,6 +144,11 @@ class Pruning {
       MM2_ASSIGN_OR_RETURN(const double part, removed_part(stats_, layer, what, choice.removed));
       row[join("removed_", name)] = part;
     }
+    // Relative L2 of what is missing from the layer's output, where outputs of experts are at right
+    // angles to each other and those that stay do not take over.
+    MM2_ASSIGN_OR_RETURN(const double energy,
+                         removed_part(stats_, layer, "weighted_square_sum", choice.removed));
+    row["layer_error"] = std::sqrt(energy);
     MM2_ASSIGN_OR_RETURN(const auto tokens, stats_.numbers(layer, "expert_tokens"));
     row["unseen"] = std::count(tokens.begin(), tokens.end(), 0.0);
     row["gap"] = std::isfinite(choice.gap) ? Json(choice.gap) : Json(nullptr);

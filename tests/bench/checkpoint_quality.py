@@ -2,7 +2,7 @@
 
     MM2_PROGRAM=.../mm2 MM2_LIBRARY=.../libmm2.so MM2_SOURCE_DIR=... python3 tests/bench/checkpoint_quality.py [--samples 400] [--work FOLDER]
 
-Calibration text comes from the training part of examples/models/train/corpus, evaluation text and questions from its held-out part.
+Wants numpy. Calibration text comes from the training part of examples/models/train/corpus, evaluation text and questions from its held-out part.
 """
 import argparse
 import ctypes
@@ -157,9 +157,15 @@ def main():
         "W4A16 g128 RTN": ["--format", "auto_round"],
         "W4A16 g128 OPT-RTN": ["--format", "auto_round", "--algo", "opt-rtn"],
         "W4A16 g128 OPT-RTN, imatrix": ["--format", "auto_round", "--algo", "opt-rtn", "--stats", stats],
+        "W4A16 g128 RTN, range / 15 (GPTQ layout)": ["--format", "gptq"],
         "W4A16 g128 GPTQ": ["--format", "gptq", "--algo", "gptq", "--stats", stats],
+        "W4A16 g128 GPTQ, order of columns": ["--format", "gptq", "--algo", "gptq", "--act-group-aware", "false", "--stats", stats],
         "W4A16 g128 GPTQ, act-order": ["--format", "gptq", "--algo", "gptq", "--act-order", "--stats", stats],
-        "W4A16 g32 asymmetric (AWQ layout)": ["--format", "awq", "--group", "32"],
+        "W4A16 g128 GPTQ, ranges searched": ["--format", "gptq", "--algo", "gptq", "--mse-norm", "2.4", "--stats", stats],
+        "W4A16 g128 asymmetric RTN (AWQ layout)": ["--format", "awq"],
+        "W4A16 g128 asymmetric AWQ": ["--format", "awq", "--algo", "awq", "--stats", stats],
+        "W4A16 g32 asymmetric RTN (AWQ layout)": ["--format", "awq", "--group", "32"],
+        "W4A16 g32 asymmetric AWQ": ["--format", "awq", "--group", "32", "--algo", "awq", "--stats", stats],
         "NVFP4": ["--format", "nvfp4", "--stats", stats],
         "NVFP4, 4 over 6": ["--format", "nvfp4", "--four-over-six", "--stats", stats],
         "MXFP4": ["--format", "ct_mxfp4"],

@@ -73,7 +73,8 @@ inline void put_bits(std::vector<uint32_t>& words, int64_t first_word, int64_t b
   }
 }
 
-// Words of GPTQ: [cols / per, rows], zeros [groups, rows / per] less `stored_less`.
+// Words of GPTQ: [cols / per, rows], zeros [groups, rows / per] less `stored_less` in every field, whole
+// words at a time.
 inline Stored gptq(const Truth& t, int stored_less, bool with_map) {
   const int64_t per = 32 / t.bits, n_words = (t.cols + per - 1) / per;
   const int64_t zero_words = (t.rows + per - 1) / per;
@@ -87,13 +88,16 @@ inline Stored gptq(const Truth& t, int stored_less, bool with_map) {
   std::vector<uint16_t> scales;
   for (int64_t g = 0; g < t.groups(); ++g) {
     for (int64_t r = 0; r < t.rows; ++r) {
-      const int stored = (t.zero(r, g) - stored_less) & ((1 << t.bits) - 1);
-      put_bits(zeros, g * zero_words + r / per, r % per * t.bits, t.bits, stored);
+      put_bits(zeros, g * zero_words + r / per, r % per * t.bits, t.bits, t.zero(r, g));
       scales.push_back(mm2::kernels::f32_to_f16(t.scale(r, g)));
     }
   }
   Stored stored;
   stored.add(".qweight", mm2::Dtype::i32, {n_words, t.rows}, words);
+  // As tools do it: a zero of 0 borrows from the field above.
+  uint32_t ones = 0;
+  for (int64_t f = 0; f < per; ++f) ones |= 1u << (f * t.bits);
+  for (uint32_t& word : zeros) word -= ones * static_cast<uint32_t>(stored_less);
   stored.add(".qzeros", mm2::Dtype::i32, {t.groups(), zero_words}, zeros);
   stored.add(".scales", mm2::Dtype::f16, {t.groups(), t.rows}, scales);
   if (with_map) stored.add(".g_idx", mm2::Dtype::i32, {t.cols}, t.group_of);

@@ -125,7 +125,7 @@ TEST_CASE("decode: GPTQ of 2, 4 and 8 bits, both zero conventions, sizes that fi
       Truth t(rows, cols, 32, bits);
       INFO(bits << " bits, " << rows << " x " << cols);
       expect(t, gptq(t, 0, false), method("gptq", 32, "gptq_v2"));
-      // Zeros of 0 are stored as the largest code.
+      // Zeros of 0 are stored as the largest code, and borrow from their neighbour.
       expect(t, gptq(t, 1, false), method("gptq", 32, "gptq"));
       expect(t, gptq(t, 1, true), said(method("gptq", 32, "gptq"), false, false));
       expect(t, gptq(t, 0, false), said(method("auto-round", 32, "gptq_v2"), false));

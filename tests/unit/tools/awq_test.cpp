@@ -157,7 +157,7 @@ TEST_CASE("awq: what reads the same inputs as a matrix left out is not scaled") 
   }
 }
 
-TEST_CASE("awq: one thread or three, the same bytes; a dry run plans the same tensors") {
+TEST_CASE("awq: one thread or three, the same bytes, and a dry run plans the same tensors") {
   const TempFolder folder;
   Json options = recipe(statistics(folder, {"imatrix"}), folder / "one");
   options["threads"] = 1;

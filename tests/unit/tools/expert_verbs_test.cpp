@@ -369,3 +369,61 @@ TEST_CASE("tensor reap: the golden layers through one operation") {
     CHECK(says(run("tensor", options).status, "wanted are 6"));
   }
 }
+
+TEST_CASE("forensics: experts in another order are paired by their routers") {
+  support::EditedModel moved("bf16_single");
+  constexpr int kExperts = 16;
+  const auto place = [](int expert) { return (expert * 5 + 3) % kExperts; };  // in the moved model
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string moe = join("model.layers.", layer, ".block_sparse_moe.");
+    for (const char* name : {"gate.weight", "e_score_correction_bias"}) {
+      std::string& rows = moved.at(moe + name).bytes;
+      const std::string before = rows;
+      const size_t width = rows.size() / kExperts;
+      for (int e = 0; e < kExperts; ++e) {
+        rows.replace(static_cast<size_t>(place(e)) * width, width,
+                     before.substr(static_cast<size_t>(e) * width, width));
+      }
+    }
+    for (auto& tensor : moved.tensors) {
+      const std::string start = moe + "experts.";
+      if (!tensor.name.starts_with(start)) continue;
+      const int expert = std::stoi(tensor.name.substr(start.size()));
+      const std::string end = tensor.name.substr(tensor.name.find('.', start.size()));
+      tensor.name = join("moved.", moe, "experts.", place(expert), end);
+    }
+  }
+  for (auto& tensor : moved.tensors) {
+    if (tensor.name.starts_with("moved.")) tensor.name.erase(0, 6);
+  }
+  const Json plain = {{"a", kSingle}, {"b", moved.save()}};
+  Json matching = plain;
+  matching["match_experts"] = true;
+  const auto by_name = run("forensics", plain), by_router = run("forensics", matching);
+  INFO(by_router.status.message());
+  REQUIRE(by_name.status.ok());
+  REQUIRE(by_router.status.ok());
+  CHECK(by_name.report.at("changes").at("values").get<int>() >= 3 * 3 * kExperts - 9);
+  CHECK(by_router.report.at("changes").at("values") == 0);
+  CHECK(by_router.report.at("renumbered_routers").size() == 6);
+  CHECK(by_router.report.at("matched_experts").at("by_layer").size() == 3);
+  for (const Json& row : by_router.report.at("tensors")) {
+    if (row.at("name") != "model.layers.1.block_sparse_moe.experts.2.w1.weight") continue;
+    CHECK(row.at("name_b") ==
+          join("model.layers.1.block_sparse_moe.experts.", place(2), ".w1.weight"));
+  }
+}
+
+TEST_CASE("forensics: a pruned model beside its original, and one that is no relative") {
+  support::EditedModel edited("bf16_single");
+  const Json options = {{"a", base_of_pruned(edited)}, {"b", kPruned}, {"match_experts", true}};
+  const auto ran = run("forensics", options);
+  INFO(ran.status.message());
+  REQUIRE(ran.status.ok());
+  CHECK(ran.report.at("changes").at("values") == 0);
+  CHECK(ran.report.at("only_in_a").size() == 3 * 3 * kGone.size());
+  CHECK_FALSE(ran.report.contains("only_in_b"));
+  const auto refused =
+      run("forensics", {{"a", golden::kModels + "bf16"}, {"b", kPruned}, {"match_experts", true}});
+  CHECK(refused.status.code() == Code::check_failed);
+}

@@ -162,7 +162,8 @@ TEST_CASE("to-megatron: what cannot be split or moved is refused, and nothing is
   refused({{"etp", 5}}, "etp");
   refused({{"pp", 3}}, "n_layers");
   refused({{"tp", 0}}, "tp");
-  refused({{"format", "dist"}}, "format");
+  refused({{"format", "dist"}}, "several ranks wrote together");
+  refused({{"format", "nemo"}}, "must be one of torch, safetensors");
   refused({{"names", "nemo"}}, "names");
   refused({{"model", golden::kModels + "fp8"}}, "head_dim");
   refused({{"model", golden::kModels + "awq"}}, "others of its kind");
