@@ -43,6 +43,11 @@ typedef struct mm2_engine mm2_engine;
 #define MM2_ACTIVATIONS_F32 2
 #define MM2_ACTIVATIONS_INT8 3
 
+/* Which kernels of a device run the steps. Each gives a sequence the same bits whatever shares its
+ * batch. */
+#define MM2_DEVICE_KERNELS_FAST 0
+#define MM2_DEVICE_KERNELS_SIMPLE 1 /* the bits of the CPU's kernels: slow, for checking */
+
 typedef struct mm2_engine_options {
   uint32_t struct_size;
   int32_t max_seqs;             /* sequences that hold tokens at once; 0 = 8 */
@@ -54,9 +59,13 @@ typedef struct mm2_engine_options {
   int32_t kv_dtype;             /* MM2_KV_* */
   int32_t activations;          /* MM2_ACTIVATIONS_* */
   int32_t prefix_cache;         /* MM2_AUTO = MM2_YES: blocks may be found again, mm2/seq.h */
-  int32_t n_threads;            /* without an executor; 0 = every usable core */
+  int32_t n_threads;            /* without an executor; 0 = every usable core; none on a device */
   int32_t kv_scales;            /* MM2_KV_SCALES_*; only MM2_KV_FP8 asks for them */
   const mm2_host* host;         /* NULL = all defaults; copied */
+  void* device_stream;          /* the host's cudaStream_t to run on, alive as long as the engine;
+                                   NULL = one of the engine's own, and always on the CPU */
+  int32_t device_kernels;       /* MM2_DEVICE_KERNELS_*; the CPU has one kind */
+  int32_t reserved;             /* 0 */
 } mm2_engine_options;
 
 /* Every option as the engine resolved it. Filled by the library. */
@@ -110,7 +119,7 @@ MM2_API mm2_status mm2_engine_estimate(const mm2_model* model, const mm2_engine_
 
 /* Takes all memory and threads that the engine will ever use. The engine holds the model; out is
  * owned by the caller. options: NULL = all defaults. Errors: INVALID_ARGUMENT, UNSUPPORTED,
- * OUT_OF_MEMORY; nothing is left behind. */
+ * OUT_OF_MEMORY with the estimate's numbers, DEVICE, DEVICE_LOST; nothing is left behind. */
 MM2_API mm2_status mm2_engine_create(const mm2_model* model, const mm2_engine_options* options,
                                      mm2_engine** out, mm2_error* err);
 
@@ -161,7 +170,9 @@ MM2_API void mm2_engine_clear_interrupt(mm2_engine* engine);
  *           idle_blocks              those of them that no sequence holds
  *           merged_blocks            computed twice at the same time, kept once
  *           evicted_blocks           idle ones dropped, for a step or by the host
- *   memory  {weights, kv, buffers}     bytes
+ *   memory  {weights, kv, buffers}     bytes, the host's and the device's together
+ *   device                             of the last step on a device, as its plug-in tells it: kernels
+ *                                      launched, bytes read; not there on the CPU
  *   n_threads, backend                 backend is a string
  * Not during a step. */
 MM2_API mm2_status mm2_engine_get_stats(const mm2_engine* engine, mm2_buffer* json, mm2_error* err);

@@ -12,7 +12,7 @@ typedef struct mm2_model mm2_model;
 typedef struct mm2_comm mm2_comm; /* several ranks: a name kept for a later version */
 
 #define MM2_DEVICE_CPU 0
-#define MM2_DEVICE_CUDA 1
+#define MM2_DEVICE_CUDA 1 /* an NVIDIA GPU, through the plug-in libmm2_cuda.so (docs/cuda.md) */
 
 /* Instruction sets of the CPU backend. Logits are the same bits on every one of the first four;
  * what a machine lacks is MM2_E_UNSUPPORTED. */
@@ -27,7 +27,7 @@ typedef struct mm2_comm mm2_comm; /* several ranks: a name kept for a later vers
 typedef struct mm2_model_options {
   uint32_t struct_size;
   int32_t device;        /* MM2_DEVICE_* */
-  int32_t device_index;  /* which GPU; 0 for the CPU */
+  int32_t device_index;  /* which GPU, from 0; 0 for the CPU */
   int32_t isa;           /* MM2_ISA_* */
   int32_t metadata_only; /* 1: configuration and tensor list are read and checked, no weights */
   int32_t map_weights;   /* MM2_AUTO: where the file's layout suits the kernels, and to read what is
@@ -35,13 +35,16 @@ typedef struct mm2_model_options {
                             files; MM2_YES: fail if the files cannot be mapped */
   int32_t n_threads;     /* for loading, without an executor; 0 = every usable core */
   int32_t reserved;      /* 0 */
-  const char* packed_cache; /* folder for packed weights; NULL = none. The first load writes a file
-                               there, as large as the weights; later ones map it after comparing it
-                               with its hashes. A shard that changed (name, size, time, contents at
-                               its tensors' ends) gets a new file; old ones are the host's to
-                               remove. Not writable: a warning in the log */
-  const mm2_host* host;     /* NULL = all defaults; copied */
-  const mm2_comm* comm;     /* NULL = one rank, all that 0.1 supports */
+  const char* packed_cache;  /* folder for packed weights; NULL = none. The first load writes a file
+                                there, as large as the weights; later ones map it after comparing
+                                it with its hashes. A shard that changed (name, size, time, contents
+                                at its tensors' ends) gets a new file; old ones are the host's to
+                                remove. Not writable: a warning in the log. CPU only */
+  const mm2_host* host;      /* NULL = all defaults; copied */
+  const mm2_comm* comm;      /* NULL = one rank, all that 0.1 supports */
+  const char* device_plugin; /* MM2_DEVICE_CUDA: file of the plug-in, and no other is tried; NULL =
+                                libmm2_cuda.so beside this library, then where the loader looks. It
+                                stays loaded until the process ends. NULL for the CPU */
 } mm2_model_options;
 
 /* Shape and size. Filled by the library. */
@@ -57,7 +60,7 @@ typedef struct mm2_model_info {
   uint64_t n_parameters;
   uint64_t weight_bytes;           /* that the weights take, packed for this device */
   uint64_t active_bytes_per_token; /* of weights that decoding one token reads */
-  int32_t device, isa;             /* in use; isa is never MM2_ISA_AUTO */
+  int32_t device, isa;             /* in use; isa is MM2_ISA_AUTO on CUDA only */
   int32_t has_weights;             /* 0 after metadata_only */
   int32_t activations;             /* default MM2_ACTIVATIONS_* of its engines (mm2/engine.h) */
 } mm2_model_info;
@@ -73,9 +76,12 @@ MM2_API mm2_status mm2_model_info_init(mm2_model_info* info, size_t size);
  *   out      the model, owned by the caller
  * The checkpoint is checked against its configuration before weights are read; shards are read in
  * parallel through bounded staging memory. host->progress may cancel.
+ * On MM2_DEVICE_CUDA weights are packed on the device while they are read, and nothing of them stays
+ * in the host's memory; metadata_only needs the plug-in but no device.
  * Errors: NOT_FOUND and IO for files; FORMAT for a file that breaks its format; UNSUPPORTED for
- * another architecture, weight format, device or ISA; OUT_OF_MEMORY; CANCELLED. Nothing is left
- * behind after any of them. */
+ * another architecture, weight format, device or ISA, and where there is no plug-in, driver or
+ * device; OUT_OF_MEMORY, on a device with what is wanted and what is free; DEVICE, DEVICE_LOST;
+ * CANCELLED. Nothing is left behind after any of them. */
 MM2_API mm2_status mm2_model_load(const char* path, const mm2_model_options* options,
                                   mm2_model** out, mm2_error* err);
 

@@ -97,8 +97,10 @@ MM2_API mm2_status mm2_build_info(mm2_buffer* json, mm2_error* err);
 
 /* What this machine offers, as JSON: {"cpu": {"name", "features": [...], "cores"}, "isa": the
  * instruction set that MM2_ISA_AUTO picks, "memory": {"total", "available"} in bytes, "cuda":
- * {"available": bool, "detail": where the plug-in was looked for and what the loader said}}.
- * Reads /proc. Any thread. */
+ * {"available": bool, "detail": a sentence: which devices, or why there is none, with the places
+ * where the plug-in was looked for and the loader's words, "plugin": its file or null, "devices":
+ * [{"index", "name", "compute_capability", "multiprocessors", "memory", "free", "l2", "driver",
+ * "runtime"}]}}. Reads /proc; loads the plug-in, where there is one, for good. Any thread. */
 MM2_API mm2_status mm2_system_info(mm2_buffer* json, mm2_error* err);
 
 #ifdef __cplusplus

@@ -56,6 +56,7 @@ struct DeviceEngineOptions {
   int32_t n_blocks;
   int32_t max_tokens, max_outputs, max_rows;  // of a step
   int32_t max_positions;                      // of a sequence
+  int32_t activations;                        // of every step
   int32_t kernels;                            // a DeviceKernels
   void* stream;  // the host's, of the device's own library; null = one of the engine's own
 };

@@ -25,6 +25,7 @@ struct EngineArguments {
 Result<EngineArguments> read_arguments(const mm2_engine_options* from) {
   MM2_ASSIGN_OR_RETURN(const mm2_engine_options o, read_struct(from, "options"));
   MM2_RETURN_IF_ERROR(need_range("options.prefix_cache", o.prefix_cache, MM2_AUTO, MM2_YES));
+  MM2_RETURN_IF_ERROR(need_range("options.reserved", o.reserved, 0, 0));
   EngineArguments arguments;
   arguments.options.max_seqs = o.max_seqs;
   arguments.options.max_tokens_per_step = o.max_tokens_per_step;
@@ -36,6 +37,8 @@ Result<EngineArguments> read_arguments(const mm2_engine_options* from) {
   arguments.options.activations = static_cast<Activations>(o.activations);
   arguments.options.n_threads = o.n_threads;
   arguments.options.prefix_cache = static_cast<PrefixCaching>(o.prefix_cache);
+  arguments.options.device_stream = o.device_stream;
+  arguments.options.device_kernels = static_cast<DeviceKernels>(o.device_kernels);
   MM2_ASSIGN_OR_RETURN(arguments.host, read_host(o.host));
   return arguments;
 }
@@ -46,6 +49,9 @@ mm2_memory memory_of(const MemoryEstimate& estimate) {
   memory.host_kv = estimate.kv;
   memory.host_buffers = estimate.buffers;
   memory.load_peak_host = estimate.weights + estimate.load_staging;
+  memory.device_weights = memory.load_peak_device = estimate.device_weights;
+  memory.device_kv = estimate.device_kv;
+  memory.device_buffers = estimate.device_buffers;
   return memory;
 }
 
@@ -63,7 +69,7 @@ mm2_engine_info info_of(const Engine& engine) {
   info.activations = static_cast<int32_t>(o.activations);
   info.prefix_cache = static_cast<int32_t>(o.prefix_cache);
   info.n_threads = o.n_threads;
-  info.device = MM2_DEVICE_CPU;
+  info.device = static_cast<int32_t>(engine.model().device_kind());
   info.isa = isa_of(engine.model().backend());
   info.n_vocab = engine.model().config().n_vocab;
   return info;

@@ -29,9 +29,12 @@ namespace {
 /// Everything that a later version will know is refused, not ignored.
 Status check_supported(const mm2_model_options& o) {
   MM2_RETURN_IF_ERROR(need_range("options.device", o.device, MM2_DEVICE_CPU, MM2_DEVICE_CUDA));
-  if (o.device == MM2_DEVICE_CUDA)
-    return error(Code::unsupported, "options.device is CUDA: this build has no CUDA plug-in");
-  MM2_RETURN_IF_ERROR(need_range("options.device_index", o.device_index, 0, 0));
+  const bool is_cpu = o.device == MM2_DEVICE_CPU;
+  MM2_RETURN_IF_ERROR(
+      need_range("options.device_index", o.device_index, 0, is_cpu ? 0 : INT32_MAX));
+  if (is_cpu && o.device_plugin != nullptr)
+    return error(Code::invalid_argument,
+                 "options.device_plugin is given, and the device is the CPU");
   MM2_RETURN_IF_ERROR(need_range("options.reserved", o.reserved, 0, 0));
   if (o.comm != nullptr)
     return error(Code::unsupported, "options.comm: several ranks are not implemented");
@@ -48,6 +51,9 @@ Result<ModelOptions> read_options(const mm2_model_options& o) {
   options.map_weights = static_cast<MapWeights>(o.map_weights);
   if (o.packed_cache != nullptr) options.packed_cache = o.packed_cache;
   options.n_threads = o.n_threads;
+  options.device = static_cast<DeviceKind>(o.device);
+  options.device_index = o.device_index;
+  if (o.device_plugin != nullptr) options.device_plugin = o.device_plugin;
   options.metadata_only = o.metadata_only == 1;
   return options;
 }
@@ -68,9 +74,9 @@ mm2_model_info info_of(const Model& model) {
   info.max_positions = config.max_positions;
   info.rope_theta = config.rope_theta;
   info.n_parameters = model.n_parameters();
-  info.weight_bytes = model.weight_bytes().owned + model.weight_bytes().mapped;
+  info.weight_bytes = model.weight_bytes().total();
   info.active_bytes_per_token = model.active_bytes_per_token();
-  info.device = MM2_DEVICE_CPU;
+  info.device = static_cast<int32_t>(model.device_kind());
   info.isa = isa_of(model.backend());
   info.has_weights = model.has_weights() ? 1 : 0;
   info.activations =

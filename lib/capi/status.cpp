@@ -6,6 +6,7 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/structs.h"
+#include "device/report.h"
 #include "model/backends.h"
 
 namespace mm2::capi {
@@ -37,7 +38,7 @@ Json build_info() {
           {"compiler", kCompiler},
           {"build_type", MM2_BUILD_TYPE},
           {"isa", available_isas()},
-          {"cuda", false},
+          {"cuda", MM2_WITH_CUDA != 0},
           {"dependencies", {{"abseil", MM2_ABSL_VERSION}, {"nlohmann_json", MM2_JSON_VERSION}}}};
 }
 
@@ -48,7 +49,7 @@ Json system_info() {
       {"cpu", {{"name", machine.cpu}, {"features", machine.features}, {"cores", machine.cores}}},
       {"isa", backend.ok() ? Json((*backend)->name) : Json()},
       {"memory", {{"total", machine.memory_total}, {"available", machine.memory_available}}},
-      {"cuda", {{"available", false}, {"detail", "this build has no CUDA plug-in"}}}};
+      {"cuda", describe_devices("")}};
 }
 
 mm2_status write_json(mm2_buffer* json, mm2_error* err, Json (*make)()) {

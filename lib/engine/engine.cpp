@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 
 #include "engine/in_use.h"
@@ -32,62 +31,15 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   MM2_ASSIGN_OR_RETURN(const EngineOptions resolved, resolve(*model, options, host));
   std::unique_ptr<Engine> engine(new Engine(std::move(model), resolved));
   engine->executor_ = host.executor;
-  if (engine->executor_ == nullptr) {
+  if (engine->model_->device_model() != nullptr) {
+    engine->executor_ = inline_executor();  // the device needs no threads of ours
+  } else if (engine->executor_ == nullptr) {
     MM2_ASSIGN_OR_RETURN(engine->executor_, make_thread_team(resolved.n_threads));
   }
   engine->kernel_executor_ = {engine->executor_.get(), engine->executor_->n_workers(),
                               &parallel_for};
   MM2_RETURN_IF_ERROR(engine->take_memory(host));
   return engine;
-}
-
-Status Engine::take_memory(const Host& host) {
-  MM2_ASSIGN_OR_RETURN(const MemoryEstimate bytes, estimate(*model_, options_, host));
-  const kernels::ModelShape& shape = model_->shape();
-  const kernels::Backend& backend = model_->backend();
-  const auto n_blocks = static_cast<int32_t>(options_.kv_tokens / options_.kv_block_size);
-  const int32_t number = kv_number(*model_, options_);
-  const int64_t block = backend.kv_block_bytes(&shape, options_.kv_block_size, number);
-  const auto out_of_memory = [&](Status&& status) {
-    return std::move(status).in(absl::StrCat("creating the engine: KV pool ", bytes.kv,
-                                             " bytes, buffers ", bytes.buffers, " bytes"));
-  };
-
-  auto kv = Buffer::make(host.allocator, bytes.kv);
-  if (!kv.ok()) return out_of_memory(Status(kv.status()));
-  kv_memory_ = *std::move(kv);
-  const int64_t scratch = backend.scratch_bytes(
-      &shape, options_.max_tokens_per_step, options_.max_outputs_per_step, executor_->n_workers());
-  auto buffer = Buffer::make(host.allocator, static_cast<size_t>(scratch));
-  if (!buffer.ok()) return out_of_memory(Status(buffer.status()));
-  scratch_ = *std::move(buffer);
-
-  kv_ = {kv_memory_.data(), block * n_blocks, block, options_.kv_block_size, number};
-  if (has_unit_scales(options_)) {
-    unit_scales_.assign(static_cast<size_t>(shape.n_layers * shape.n_kv_heads), 1.0f);
-    kv_.k_scales = kv_.v_scales = unit_scales_.data();
-  } else if (number == kernels::kE4M3) {
-    kv_.k_scales = model_->kv_scales().k.data();
-    kv_.v_scales = model_->kv_scales().v.data();
-  }
-  std::optional<PrefixOptions> prefix;
-  if (options_.prefix_cache == PrefixCaching::yes) {
-    prefix.emplace().hash = options_.prefix_hash;
-    if (getentropy(prefix->secret.data(), prefix->secret.size()) != 0)
-      return errno_error("creating the engine: a secret for the prefix cache", errno);
-  }
-  sequences_ = std::make_unique<Sequences>(
-      KvLayout{kv_memory_.data(), block * n_blocks, block, shape.n_layers, n_blocks,
-               options_.kv_block_size,
-               static_cast<int32_t>(std::min<int64_t>(model_->config().max_positions, INT32_MAX))},
-      options_.max_seqs, prefix);
-  const auto max_seqs = static_cast<size_t>(options_.max_seqs);
-  step_rows_.resize(max_seqs);
-  row_results_.resize(max_seqs);
-  positions_.resize(static_cast<size_t>(options_.max_tokens_per_step));
-  expert_seen_.resize(static_cast<size_t>(shape.n_experts));
-  expert_tokens_.resize(static_cast<size_t>(shape.n_layers) * static_cast<size_t>(shape.n_experts));
-  return {};
 }
 
 MemoryEstimate Engine::memory() const {
@@ -98,7 +50,9 @@ MemoryEstimate Engine::memory() const {
 }
 
 Status Engine::usable() const {
-  if (getpid() == owner_process_) return {};
+  if (getpid() == owner_process_) {
+    return device_engine_ == nullptr ? Status() : device_engine_->device().usable();
+  }
   return error(Code::forked, "this engine was made in process ", owner_process_,
                " and its threads stayed there; this is process ", getpid());
 }
@@ -224,10 +178,7 @@ Status Engine::run(std::span<const SeqRows> rows, std::span<const int32_t> token
   plan.n_rows = static_cast<int32_t>(rows.size());
   plan.n_tokens = static_cast<int32_t>(tokens.size());
   plan.n_outputs = n_outputs;
-  plan.activations = options_.activations == Activations::bf16   ? kernels::kBF16
-                     : options_.activations == Activations::int8 ? kernels::kI8
-                                                                 : kernels::kF32;
-  if (model_->backend().real == kernels::kF64) plan.activations = kernels::kF64;
+  plan.activations = kernel_activations(*model_, options_);
   plan.logits = logits.empty() ? nullptr : logits.data();
   plan.row_results = row_results_.data();
   plan.scratch = scratch_.data();
@@ -238,7 +189,13 @@ Status Engine::run(std::span<const SeqRows> rows, std::span<const int32_t> token
   plan.interrupted_self = this;
   plan.observer = &watcher;
   plan.observes_all = observer_ != nullptr ? 1 : 0;
-  if (model_->backend().step(&plan) == kernels::kStepDone) return {};
+  Status status;
+  if (device_engine_ != nullptr) {
+    status = device_engine_->step(plan);
+    if (status.code() != Code::cancelled) return status;
+  } else if (model_->backend().step(&plan) == kernels::kStepDone) {
+    return {};
+  }
   interrupted_.store(false, std::memory_order_release);
   ++counters_.cancelled;
   return error(Code::cancelled, "the step was interrupted; nothing of it was kept");

@@ -13,6 +13,7 @@
 #include "base/executor.h"
 #include "base/host.h"
 #include "base/json.h"
+#include "device/engine.h"
 #include "kv/sequences.h"
 #include "model/model.h"
 #include "tensor/buffer.h"
@@ -22,6 +23,7 @@ namespace mm2 {
 enum class KvDtype : int32_t { automatic = 0, f32 = 1, bf16 = 2, fp8 = 3 };
 enum class KvScaleSource : int32_t { checkpoint = 0, one = 1 };
 enum class PrefixCaching : int32_t { automatic = 0, no = 1, yes = 2 };
+enum class DeviceKernels : int32_t { fast = 0, simple = 1 };
 enum class Activations : int32_t { automatic = 0, bf16 = 1, f32 = 2, int8 = 3 };
 
 /// 0 means the default, everywhere.
@@ -38,7 +40,9 @@ struct EngineOptions {
   int32_t n_threads = 0;                                // without a host executor: all usable cores
   // automatic is yes: only sequences that begin with prefix_match take part
   PrefixCaching prefix_cache = PrefixCaching::automatic;
-  BlockHash prefix_hash = &hash_block;  // for tests
+  DeviceKernels device_kernels = DeviceKernels::fast;  // simple: the bits of the CPU
+  void* device_stream = nullptr;                       // the host's; null: one of the engine's own
+  BlockHash prefix_hash = &hash_block;                 // for tests
 };
 
 /// Bytes, exact for the same options.
@@ -47,6 +51,7 @@ struct MemoryEstimate {
   uint64_t kv = 0;            // the KV pool
   uint64_t buffers = 0;       // everything else of the engine
   uint64_t load_staging = 0;  // on top, while loading
+  uint64_t device_weights = 0, device_kv = 0, device_buffers = 0;  // in a device's memory
 };
 
 /// The tokens of one sequence in a step; the last n_outputs of them get logits.
@@ -120,6 +125,14 @@ class Engine {
   static int32_t kv_number(const Model& model, const EngineOptions& options);
   static bool has_unit_scales(const EngineOptions& options);
   Status take_memory(const Host& host);
+  Status take_host_memory(const MemoryEstimate& bytes, const Host& host);
+  Status take_device_memory(const MemoryEstimate& bytes);
+  Status make_sequences(int32_t n_blocks);
+  static int32_t kernel_activations(const Model& model, const EngineOptions& options);
+  static kernels::DeviceEngineOptions device_options(const Model& model,
+                                                     const EngineOptions& options);
+  Status read_positions(const kernels::StepRow& row, int32_t first, int32_t n, void* to) const;
+  Status write_positions(const kernels::StepRow& row, int32_t first, int32_t n, const void* from);
   Status usable() const;
   Status check(std::span<const SeqRows> rows, std::span<const int32_t> tokens,
                std::span<float> logits, std::span<Code> row_codes) const;
@@ -142,8 +155,10 @@ class Engine {
   kernels::Executor kernel_executor_{};
   Buffer kv_memory_;
   Buffer scratch_;
+  DeviceMemory device_kv_memory_;  // instead of kv_memory_
   kernels::KvCache kv_{};
-  std::vector<float> unit_scales_;  // [n_layers, n_kv_heads], where has_unit_scales
+  std::vector<float> unit_scales_;               // [n_layers, n_kv_heads], where has_unit_scales
+  std::unique_ptr<DeviceEngine> device_engine_;  // null on the CPU; uses the three above
   std::unique_ptr<Sequences> sequences_;
   std::vector<kernels::StepRow> step_rows_;  // [max_seqs]
   std::vector<int32_t> positions_;           // [max_tokens_per_step]

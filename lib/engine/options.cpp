@@ -67,6 +67,19 @@ Status resolve_numbers(const Model& model, EngineOptions& o) {
   return check_scales(model, o);
 }
 
+Status check_device(const Model& model, const EngineOptions& o) {
+  if (o.device_kernels != DeviceKernels::fast && o.device_kernels != DeviceKernels::simple) {
+    return error(Code::invalid_argument, "device_kernels is ",
+                 static_cast<int32_t>(o.device_kernels),
+                 ", allowed are the MM2_DEVICE_KERNELS_* values");
+  }
+  if (model.device_kind() != DeviceKind::cpu) return {};
+  if (o.device_stream != nullptr) {
+    return error(Code::invalid_argument, "device_stream is given, and the model is on the CPU");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<EngineOptions> Engine::resolve(const Model& model, const EngineOptions& options,
@@ -100,6 +113,7 @@ Result<EngineOptions> Engine::resolve(const Model& model, const EngineOptions& o
     o.n_threads = usable_cores();
   }
   MM2_RETURN_IF_ERROR(in_range("n_threads", o.n_threads, 1, 1024));
+  MM2_RETURN_IF_ERROR(check_device(model, o));
   if (o.prefix_cache == PrefixCaching::automatic) o.prefix_cache = PrefixCaching::yes;
   MM2_RETURN_IF_ERROR(resolve_numbers(model, o));
   return o;
@@ -119,12 +133,19 @@ Result<MemoryEstimate> Engine::estimate(const Model& model, const EngineOptions&
                  ": the pool's bytes do not fit in 64 bits");
   }
   MemoryEstimate m;
+  const bool on_device = model.device_kind() != DeviceKind::cpu;
   m.weights = model.weight_bytes().owned + model.weight_bytes().mapped;
+  m.device_weights = model.weight_bytes().device;
   m.load_staging = model.weight_bytes().staging;
-  m.kv = static_cast<uint64_t>(*kv);
-  m.buffers = static_cast<uint64_t>(
-      model.backend().scratch_bytes(&shape, o.max_tokens_per_step, o.max_outputs_per_step,
-                                    o.n_threads) +
+  (on_device ? m.device_kv : m.kv) = static_cast<uint64_t>(*kv);
+  if (on_device) {
+    const kernels::DeviceEngineOptions wanted = device_options(model, o);
+    m.device_buffers = static_cast<uint64_t>(model.plugin()->table().engine_bytes(&shape, &wanted));
+  } else {
+    m.buffers = static_cast<uint64_t>(model.backend().scratch_bytes(
+        &shape, o.max_tokens_per_step, o.max_outputs_per_step, o.n_threads));
+  }
+  m.buffers += static_cast<uint64_t>(
       Sequences::table_bytes(n_blocks, o.kv_block_size, o.max_seqs, model.config().max_positions,
                              o.prefix_cache == PrefixCaching::yes) +
       // The rows and positions of a step.
@@ -132,6 +153,32 @@ Result<MemoryEstimate> Engine::estimate(const Model& model, const EngineOptions&
       int64_t{o.max_tokens_per_step} * 4 + shape.n_experts +
       (has_unit_scales(o) ? int64_t{shape.n_layers} * shape.n_kv_heads * 4 : 0));
   return m;
+}
+
+int32_t Engine::kernel_activations(const Model& model, const EngineOptions& options) {
+  if (model.backend().real == kernels::kF64) return kernels::kF64;
+  return options.activations == Activations::bf16   ? kernels::kBF16
+         : options.activations == Activations::int8 ? kernels::kI8
+                                                    : kernels::kF32;
+}
+
+// All but where the cache and its scales are.
+kernels::DeviceEngineOptions Engine::device_options(const Model& model, const EngineOptions& o) {
+  kernels::DeviceEngineOptions to{};
+  const int32_t number = kv_number(model, o);
+  const int64_t n_blocks = o.kv_tokens / o.kv_block_size;
+  const int64_t block = model.backend().kv_block_bytes(&model.shape(), o.kv_block_size, number);
+  to.kv = {nullptr, block * n_blocks, block, o.kv_block_size, number};
+  to.n_blocks = static_cast<int32_t>(n_blocks);
+  to.max_tokens = o.max_tokens_per_step;
+  to.max_outputs = o.max_outputs_per_step;
+  to.max_rows = o.max_seqs;
+  to.max_positions = static_cast<int32_t>(
+      std::min<int64_t>({model.config().max_positions, o.kv_tokens, INT32_MAX}));
+  to.activations = kernel_activations(model, o);
+  to.kernels = static_cast<int32_t>(o.device_kernels);
+  to.stream = o.device_stream;
+  return to;
 }
 
 bool Engine::has_unit_scales(const EngineOptions& options) {

@@ -117,6 +117,20 @@ Status check_origin(const Header& theirs, const Header& ours) {
 
 }  // namespace
 
+Status Engine::read_positions(const kernels::StepRow& row, int32_t first, int32_t n,
+                              void* to) const {
+  if (device_engine_ != nullptr) return device_engine_->read_positions(row, first, n, to);
+  model_->backend().read_positions(&kv_, &model_->shape(), &row, first, n, to);
+  return {};
+}
+
+Status Engine::write_positions(const kernels::StepRow& row, int32_t first, int32_t n,
+                               const void* from) {
+  if (device_engine_ != nullptr) return device_engine_->write_positions(row, first, n, from);
+  model_->backend().write_positions(&kv_, &model_->shape(), &row, first, n, from);
+  return {};
+}
+
 Result<std::string> Engine::seq_export(int32_t seq_id) const {
   MM2_RETURN_IF_ERROR(usable());
   const int32_t length = seq_length(seq_id);
@@ -133,7 +147,7 @@ Result<std::string> Engine::seq_export(int32_t seq_id) const {
   const kernels::StepRow row{0, length, 0, 0, sequences_->blocks(seq_id).data()};
   for (int32_t first = 0; first < length; first += kernels::kAttentionBlock) {
     const int32_t n = std::min(kernels::kAttentionBlock, length - first);
-    model_->backend().read_positions(&kv_, &model_->shape(), &row, first, n, at);
+    MM2_RETURN_IF_ERROR(read_positions(row, first, n, at));
     at += position_bytes(header) * static_cast<uint64_t>(n);
   }
   const Digest digest = digest_of({bytes.data(), bytes.size() - sizeof(Digest)});
@@ -166,7 +180,10 @@ Status Engine::seq_import(int32_t seq_id, std::string_view bytes) {
   const kernels::StepRow row{0, header.n_tokens, 0, 0, sequences_->blocks(seq_id).data()};
   for (int32_t first = 0; first < header.n_tokens; first += kernels::kAttentionBlock) {
     const int32_t n = std::min(kernels::kAttentionBlock, header.n_tokens - first);
-    model_->backend().write_positions(&kv_, &model_->shape(), &row, first, n, at);
+    if (Status status = write_positions(row, first, n, at); !status.ok()) {
+      sequences_->roll_back(seq_id);
+      return status;
+    }
     at += position_bytes(header) * static_cast<uint64_t>(n);
   }
   sequences_->commit(seq_id, tokens);

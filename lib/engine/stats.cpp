@@ -59,7 +59,7 @@ Json Engine::stats() const {
                 {"total_blocks", pool.n_blocks()},
                 {"free_blocks", pool.n_available()},
                 {"n_seqs", sequences_->n_seqs()},
-                {"bytes", m.kv}};
+                {"bytes", m.kv + m.device_kv}};
   const PrefixCounters& p = sequences_->prefix_counters();
   json["prefix"] = {{"enabled", options_.prefix_cache == PrefixCaching::yes},
                     {"queries", p.queries},
@@ -70,7 +70,10 @@ Json Engine::stats() const {
                     {"idle_blocks", pool.n_idle()},
                     {"merged_blocks", p.merged_blocks},
                     {"evicted_blocks", p.evicted_blocks}};
-  json["memory"] = {{"weights", m.weights}, {"kv", m.kv}, {"buffers", m.buffers}};
+  json["memory"] = {{"weights", m.weights + m.device_weights},
+                    {"kv", m.kv + m.device_kv},
+                    {"buffers", m.buffers + m.device_buffers}};
+  if (device_engine_ != nullptr) json["device"] = device_engine_->describe();
   json["n_threads"] = options_.n_threads;
   json["backend"] = model_->backend().name;
   return json;

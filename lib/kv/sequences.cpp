@@ -69,14 +69,16 @@ std::span<const int32_t> Sequences::blocks(int32_t seq_id) const {
   return slot == nullptr ? std::span<const int32_t>{} : std::span<const int32_t>(slot->blocks);
 }
 
-void Sequences::copy_block(int32_t from, int32_t to) {
+Status Sequences::copy_block(int32_t from, int32_t to) {
+  const auto size = static_cast<size_t>(layout_.block_size);
+  std::ranges::copy(tokens_of(from), tokens_.begin() + static_cast<ptrdiff_t>(to * size));
+  if (layout_.copier.copy != nullptr) return layout_.copier.copy(layout_.copier.self, from, to);
   for (int32_t layer = 0; layer < layout_.n_layers; ++layer) {
     std::byte* base = layout_.data + layer * layout_.layer_stride;
     std::memcpy(base + to * layout_.block_bytes, base + from * layout_.block_bytes,
                 static_cast<size_t>(layout_.block_bytes));
   }
-  const auto size = static_cast<size_t>(layout_.block_size);
-  std::ranges::copy(tokens_of(from), tokens_.begin() + static_cast<ptrdiff_t>(to * size));
+  return {};
 }
 
 int32_t Sequences::take() {
@@ -101,8 +103,8 @@ Status Sequences::grow(int32_t seq_id, Slot& slot, int32_t length) {
     forget(tail);  // a copy would keep it cached, at the price of the step
   } else if (is_shared || (is_started && pool_.kept(tail))) {
     slot.blocks.back() = take();
-    copy_block(tail, slot.blocks.back());
     slot.shared_tail = tail;  // its reference is dropped at commit
+    MM2_RETURN_IF_ERROR(copy_block(tail, slot.blocks.back()));
   }
   for (int32_t i = 0; i < missing; ++i) slot.blocks.push_back(take());
   return {};

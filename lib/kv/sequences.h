@@ -20,6 +20,12 @@
 
 namespace mm2 {
 
+/// Copies a block of all layers where memory is not the host's.
+struct BlockCopier {
+  void* self = nullptr;
+  Status (*copy)(void* self, int32_t from, int32_t to) = nullptr;
+};
+
 /// Where blocks lie in memory: layer l of block b is block_bytes bytes at
 /// data + l * layer_stride + b * block_bytes.
 struct KvLayout {
@@ -30,6 +36,7 @@ struct KvLayout {
   int32_t n_blocks = 0;
   int32_t block_size = 0;     // tokens in a block
   int32_t max_positions = 0;  // longest sequence allowed
+  BlockCopier copier{};       // instead of data
 };
 
 /// How prefixes are cached; without it nothing is.
@@ -61,8 +68,8 @@ class Sequences {
   int32_t length(int32_t seq_id) const;
 
   /// Blocks for the sequence to hold `length` tokens, above its present length. A tail block that
-  /// another sequence shares is copied first. kv_exhausted when blocks or sequence slots run out,
-  /// and then this sequence is as before. One reservation a sequence at a time.
+  /// another sequence shares is copied first. kv_exhausted when blocks or sequence slots run out, or
+  /// what the copier says, and then this sequence is as before. One reservation a sequence at a time.
   Status reserve(int32_t seq_id, int32_t length);
   /// The block table of a sequence, its reservation included; valid until the sequence is next
   /// changed.
@@ -115,7 +122,7 @@ class Sequences {
   Slot* add(int32_t seq_id);
   void remove(int32_t seq_id);
   Status grow(int32_t seq_id, Slot& slot, int32_t length);
-  void copy_block(int32_t from, int32_t to);
+  Status copy_block(int32_t from, int32_t to);
   void undo(Slot& slot);
   int32_t blocks_for(int32_t length) const;
   /// A block with one reference, for which a cached one may have to go; -1 when all are held.

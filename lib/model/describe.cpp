@@ -1,6 +1,7 @@
 // Model::describe: what a host or a person wants to know about a loaded checkpoint, as JSON.
 #include "model/describe.h"
 
+#include "device/report.h"
 #include "model/model.h"
 
 namespace mm2 {
@@ -52,18 +53,27 @@ Json count_schemes(const DescribedWeights& described) {
 }
 
 Json Model::describe() const {
-  return {
-      {"config", config_json(config_)},
-      {"schemes", schemes_},
-      {"kv_scales", !kv_scales_.empty()},
-      {"generation", generation_json(generation_)},
-      {"backend", backend_->name},
-      {"n_parameters", n_parameters_},
-      {"n_tensors", checkpoint_->tensors().size()},
-      {"n_shards", checkpoint_->shards().size()},
-      {"tensor_bytes", checkpoint_->tensor_bytes()},
-      {"memory", {{"owned", bytes_.owned}, {"mapped", bytes_.mapped}, {"staging", bytes_.staging}}},
-      {"active_bytes_per_token", active_bytes_per_token()}};
+  Json json = {{"config", config_json(config_)},
+               {"schemes", schemes_},
+               {"kv_scales", !kv_scales_.empty()},
+               {"generation", generation_json(generation_)},
+               {"backend", backend_->name},
+               {"n_parameters", n_parameters_},
+               {"n_tensors", checkpoint_->tensors().size()},
+               {"n_shards", checkpoint_->shards().size()},
+               {"tensor_bytes", checkpoint_->tensor_bytes()},
+               {"memory",
+                {{"owned", bytes_.owned},
+                 {"mapped", bytes_.mapped},
+                 {"staging", bytes_.staging},
+                 {"device", bytes_.device}}},
+               {"active_bytes_per_token", active_bytes_per_token()}};
+  if (plugin_ != nullptr) json["plugin"] = plugin_->file();
+  if (device_model_ != nullptr) {
+    json["device"] = describe_device(device_model_->device()->info());
+    json["device"]["index"] = device_model_->device()->index();
+  }
+  return json;
 }
 
 }  // namespace mm2

@@ -39,7 +39,7 @@ class ModelLoader {
   ModelLoader(const ModelOptions& options, const Host& host) : options_(options), host_(host) {}
 
   Result<std::shared_ptr<const Model>> load(const std::string& path) {
-    MM2_ASSIGN_OR_RETURN(model_->backend_, choose_backend(options_.isa));
+    MM2_RETURN_IF_ERROR(choose_kernels());
     MM2_ASSIGN_OR_RETURN(model_->checkpoint_, Checkpoint::open(path, host_));
     const std::string& folder = model_->checkpoint_->folder();
     MM2_ASSIGN_OR_RETURN(model_->config_, load_config(join_path(folder, "config.json"), host_));
@@ -52,6 +52,26 @@ class ModelLoader {
   }
 
  private:
+  Status choose_kernels() {
+    if (options_.device == DeviceKind::cpu) {
+      MM2_ASSIGN_OR_RETURN(model_->backend_, choose_backend(options_.isa));
+      return {};
+    }
+    if (options_.isa != Isa::automatic) {
+      return error(Code::unsupported, "isa names kernels of the CPU, and the device is CUDA");
+    }
+    if (!options_.packed_cache.empty()) {
+      return error(Code::unsupported,
+                   "packed_cache is for the CPU: for a device weights are packed while loading");
+    }
+    MM2_ASSIGN_OR_RETURN(model_->plugin_, DevicePlugin::open(options_.device_plugin));
+    model_->backend_ = &model_->plugin_->backend();
+    plan_.on_device = true;
+    if (options_.metadata_only) return {};
+    MM2_ASSIGN_OR_RETURN(device_, Device::open(model_->plugin_, options_.device_index));
+    return {};
+  }
+
   Status check_checkpoint() {
     const ModelConfig& config = model_->config_;
     const Checkpoint& checkpoint = *model_->checkpoint_;
@@ -138,7 +158,8 @@ class ModelLoader {
     traffic.expert_weights /= n_experts;
     model_->default_activations_ = any_narrow ? kernels::kBF16 : kernels::kF32;
     if (model_->backend_->real == kernels::kF64) model_->default_activations_ = kernels::kF64;
-    model_->bytes_ = {plan_.owned_bytes, plan_.mapped_bytes, plan_.staging_bytes};
+    model_->bytes_ = {plan_.owned_bytes, plan_.mapped_bytes, plan_.staging_bytes, 0};
+    if (plan_.on_device) std::swap(model_->bytes_.owned, model_->bytes_.device);
   }
 
   Status fill_weights() {
@@ -154,8 +175,9 @@ class ModelLoader {
                    model_->checkpoint_->file_of(*plan_.weights.front().tensor),
                    " cannot be mapped");
     }
-    MM2_RETURN_IF_ERROR(options_.packed_cache.empty() ? fill_memory(*executor)
-                                                      : fill_from_cache(*executor));
+    MM2_RETURN_IF_ERROR(device_ != nullptr              ? fill_device(*executor)
+                        : options_.packed_cache.empty() ? fill_memory(*executor)
+                                                        : fill_from_cache(*executor));
     MM2_ASSIGN_OR_RETURN(model_->fingerprint_,
                          fingerprint_of(model_->shape_, model_->kv_scales_, *model_->checkpoint_));
     model_->has_weights_ = true;
@@ -168,6 +190,23 @@ class ModelLoader {
                                      host_, model_->memory_, scales));
     MM2_RETURN_IF_ERROR(fill_slots(plan_, *model_->checkpoint_, model_->memory_.data(), scales));
     if (cache_) keep(cache_->write({model_->memory_.data(), plan_.owned_bytes}, scales, executor));
+    return {};
+  }
+
+  Status fill_device(Executor& executor) {
+    auto memory = DeviceMemory::make(device_, plan_.owned_bytes);
+    if (!memory.ok()) {
+      return Status(memory.status()).in(join("the weights, ", plan_.owned_bytes, " bytes"));
+    }
+    model_->device_memory_ = *std::move(memory);
+    DeviceWeights weights(*device_, model_->device_memory_);
+    std::vector<float> scales;
+    MM2_RETURN_IF_ERROR(load_weights_into(plan_, *model_->checkpoint_, *model_->backend_, executor,
+                                          host_, weights, scales));
+    MM2_RETURN_IF_ERROR(
+        fill_slots(plan_, *model_->checkpoint_, model_->device_memory_.data(), scales));
+    MM2_ASSIGN_OR_RETURN(model_->device_model_,
+                         DeviceModel::make(device_, model_->shape_, model_->weights_));
     return {};
   }
 
@@ -196,6 +235,7 @@ class ModelLoader {
   std::shared_ptr<Model> model_{new Model};
   DescribedWeights described_;
   WeightPlan plan_;
+  std::shared_ptr<Device> device_;  // null on the CPU
   std::optional<PackedCache> cache_;
 };
 

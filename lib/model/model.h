@@ -10,6 +10,7 @@
 #include "base/executor.h"
 #include "base/host.h"
 #include "base/json.h"
+#include "device/device.h"
 #include "format/checkpoint.h"
 #include "format/config.h"
 #include "format/generation_config.h"
@@ -27,12 +28,17 @@ enum class MapWeights : int32_t {
   yes = 2,        // like automatic, and an error if the files cannot be mapped
 };
 
+enum class DeviceKind : int32_t { cpu = 0, cuda = 1 };
+
 struct ModelOptions {
-  Isa isa = Isa::automatic;
+  Isa isa = Isa::automatic;  // of the CPU
   MapWeights map_weights = MapWeights::automatic;
   int32_t n_threads = 0;       // for loading; 0 = all usable cores
   std::string packed_cache{};  // folder of packed weights; empty = none
   bool metadata_only = false;  // configuration and tensor list, no weights
+  DeviceKind device = DeviceKind::cpu;
+  int32_t device_index = 0;
+  std::string device_plugin{};  // as in DevicePlugin::open
 };
 
 /// Bytes a model takes, known before its weights are read.
@@ -40,6 +46,8 @@ struct WeightBytes {
   uint64_t owned = 0;    // allocated: packed or copied
   uint64_t mapped = 0;   // used in the file's pages
   uint64_t staging = 0;  // only while loading
+  uint64_t device = 0;   // in a device's memory; then nothing is owned or mapped
+  uint64_t total() const { return owned + mapped + device; }
 };
 
 /// What running the model reads and multiplies, for statistics: bytes as packed, weights as
@@ -55,6 +63,8 @@ kernels::ModelShape shape_of(const ModelConfig& config);
 
 class Model {
  public:
+  /// On a device the plug-in decides how weights lie, and no device is needed for metadata_only.
+  ///
   /// Opens, checks the whole checkpoint against its configuration, and loads. Files are read by
   /// shards in parallel through bounded staging memory. host.progress may cancel (Code::cancelled);
   /// nothing is left then.
@@ -64,7 +74,12 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation() const { return generation_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
+  /// Sizes and the layout of weights; runs steps and reads the cache where device_model() is null.
   const kernels::Backend& backend() const { return *backend_; }
+  DeviceKind device_kind() const { return plugin_ ? DeviceKind::cuda : DeviceKind::cpu; }
+  const DevicePlugin* plugin() const { return plugin_.get(); }  // null on the CPU
+  /// The weights on the device, or null: on the CPU, and after metadata_only.
+  const std::shared_ptr<DeviceModel>& device_model() const { return device_model_; }
   const kernels::ModelShape& shape() const { return shape_; }
   const kernels::ModelWeights& weights() const { return weights_; }
   /// Of an FP8 cache, [n_layers, n_kv_heads]; empty where the checkpoint has none.
@@ -103,8 +118,11 @@ class Model {
   std::vector<kernels::ExpertWeights> experts_;  // [n_layers * n_experts]
   KvScales kv_scales_;
   Json schemes_;
-  PackedCache::Contents packed_;  // instead of memory_, where they came from a cache
-  Buffer memory_;                 // every packed or copied weight
+  PackedCache::Contents packed_;                // instead of memory_, where they came from a cache
+  Buffer memory_;                               // every packed or copied weight
+  std::shared_ptr<const DevicePlugin> plugin_;  // null on the CPU
+  DeviceMemory device_memory_;                  // instead of memory_
+  std::shared_ptr<DeviceModel> device_model_;   // in device_memory_
   bool has_weights_ = false;
   Digest fingerprint_{};
   WeightBytes bytes_;

@@ -67,10 +67,23 @@ void widen(Dtype dtype, const std::byte* from, int64_t n, float* to) {
   }
 }
 
+// Norms and the router's bias reach every token: one bad value would spoil all of them.
+Status check_vector(const PlannedWeight& w, const TensorSource& source, const float* values) {
+  for (int64_t i = 0; i < w.place.n_cols(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    return error(Code::format, file_and_name(source, *w.tensor), ": [", i, "] is ",
+                 std::isnan(values[i]) ? "NaN"
+                 : values[i] > 0       ? "infinity"
+                                       : "-infinity",
+                 ", must be finite");
+  }
+  return {};
+}
+
 class Loader {
  public:
   Loader(const WeightPlan& plan, const TensorSource& source, const kernels::Backend& backend,
-         const Host& host, std::byte* memory)
+         const Host& host, WeightMemory& memory)
       : plan_(plan),
         source_(source),
         backend_(backend),
@@ -115,24 +128,25 @@ class Loader {
     }
     const int64_t n_values = piece.n_rows * w.place.n_cols();
     const std::byte* rows = staging;
-    std::byte* to = memory_ + w.offset;
     const bool widened = w.format.number == kernels::kF32 && w.tensor->dtype != Dtype::f32;
     if (widened) {
       auto* wide = reinterpret_cast<float*>(staging + round_up(n_bytes, Buffer::kAlignment));
       widen(w.tensor->dtype, staging, n_values, wide);
       rows = reinterpret_cast<const std::byte*>(wide);
     }
+    if (plan_.on_device && w.slot.vector != nullptr) {
+      MM2_RETURN_IF_ERROR(check_vector(w, source_, reinterpret_cast<const float*>(rows)));
+    }
     if (w.packed) {
       const kernels::MatrixRows part{w.format,        w.place.n_rows(), w.place.n_cols(),
                                      piece.first_row, piece.n_rows,     rows,
                                      nullptr,         nullptr,          nullptr};
-      backend_.pack(&part, to);
-    } else {
-      const size_t size = w.format.number == kernels::kF32 ? 4 : 2;
-      std::memcpy(to + static_cast<size_t>(piece.first_row * w.place.n_cols()) * size, rows,
-                  static_cast<size_t>(n_values) * size);
+      return memory_.pack(part, w.offset);
     }
-    return {};
+    const size_t size = w.format.number == kernels::kF32 ? 4 : 2;
+    return memory_.copy(
+        rows, static_cast<size_t>(n_values) * size,
+        w.offset + static_cast<uint64_t>(piece.first_row * w.place.n_cols()) * size);
   }
 
   // The parts of some rows are read at once, then decoded and packed tile by tile.
@@ -148,7 +162,7 @@ class Loader {
       kernels::MatrixRows rows;
       MM2_RETURN_IF_ERROR(
           decode(m, source_, raw, row, n, decoded, rows, notes_, backend_.code_layouts));
-      backend_.pack(&rows, memory_ + w.offset);
+      MM2_RETURN_IF_ERROR(memory_.pack(rows, w.offset));
     }
     let_go_of_parts(m, source_, raw);  // or the file would stay in the process beside the weights
     return {};
@@ -178,7 +192,7 @@ class Loader {
   const TensorSource& source_;
   const kernels::Backend& backend_;
   const Host& host_;
-  std::byte* memory_;
+  WeightMemory& memory_;
   std::vector<float> global_scales_;
   DecodeNotes notes_;
   std::mutex mutex_;
@@ -187,20 +201,6 @@ class Loader {
   int32_t failed_task_ = 0;
   uint64_t done_ = 0;
 };
-
-// Norms and the router's bias reach every token: one bad value would spoil all of them.
-Status check_vector(const PlannedWeight& w, const TensorSource& source) {
-  const float* values = *w.slot.vector;
-  for (int64_t i = 0; i < w.place.n_cols(); ++i) {
-    if (std::isfinite(values[i])) continue;
-    return error(Code::format, file_and_name(source, *w.tensor), ": [", i, "] is ",
-                 std::isnan(values[i]) ? "NaN"
-                 : values[i] > 0       ? "infinity"
-                                       : "-infinity",
-                 ", must be finite");
-  }
-  return {};
-}
 
 void fill_slot(const PlannedWeight& w, const TensorSource& source, const std::byte* memory,
                float global_scale) {
@@ -223,7 +223,14 @@ Status load_weights(const WeightPlan& plan, const TensorSource& source,
                     const kernels::Backend& backend, Executor& executor, const Host& host,
                     Buffer& memory, std::vector<float>& global_scales) {
   MM2_ASSIGN_OR_RETURN(memory, Buffer::make(host.allocator, plan.owned_bytes));
-  Loader loader(plan, source, backend, host, memory.data());
+  HostWeights weights(backend, memory.data());
+  return load_weights_into(plan, source, backend, executor, host, weights, global_scales);
+}
+
+Status load_weights_into(const WeightPlan& plan, const TensorSource& source,
+                         const kernels::Backend& backend, Executor& executor, const Host& host,
+                         WeightMemory& memory, std::vector<float>& global_scales) {
+  Loader loader(plan, source, backend, host, memory);
   MM2_RETURN_IF_ERROR(loader.run(executor));
   global_scales = loader.global_scales();
   return {};
@@ -234,7 +241,8 @@ Status fill_slots(const WeightPlan& plan, const TensorSource& source, const std:
   for (size_t i = 0; i < plan.weights.size(); ++i) {
     const PlannedWeight& w = plan.weights[i];
     fill_slot(w, source, memory, global_scales[i]);
-    if (w.slot.vector != nullptr) MM2_RETURN_IF_ERROR(check_vector(w, source));
+    if (plan.on_device || w.slot.vector == nullptr) continue;
+    MM2_RETURN_IF_ERROR(check_vector(w, source, *w.slot.vector));
   }
   return {};
 }

@@ -9,6 +9,7 @@
 namespace mm2 {
 namespace {
 
+constexpr uint64_t kDeviceAlignment = 256;  // what a device reads at once, and more
 constexpr int64_t kTileRows = 128;  // decoded codes of so many rows stay in a core's own cache
 // Where kernels take words whose columns are rows: of one stored row so much is next to each other.
 constexpr int64_t kWordTileRows = 512;
@@ -154,7 +155,7 @@ Status plan_weights(const DescribedWeights& described, const TensorSource& sourc
         w.coded || (slot.matrix != nullptr && !slot.rows_gathered && !backend.keeps_file_layout);
     MM2_RETURN_IF_ERROR(set_size(backend, *weight, source, w));
     // The file's bytes serve as they are when nothing would change in them.
-    if (may_map && !w.packed && w.format.number == number_of(w.tensor->dtype)) {
+    if (may_map && !plan.on_device && !w.packed && w.format.number == number_of(w.tensor->dtype)) {
       const std::byte* at = mapped_rows(source, w);
       w.mapped = at != nullptr && is_aligned(at, w.format.number);
     }
@@ -162,7 +163,8 @@ Status plan_weights(const DescribedWeights& described, const TensorSource& sourc
       plan.mapped_bytes += w.bytes;
     } else {
       w.offset = plan.owned_bytes;
-      plan.owned_bytes += round_up<uint64_t>(w.bytes, Buffer::kAlignment);
+      plan.owned_bytes += round_up<uint64_t>(
+          w.bytes, plan.on_device ? kDeviceAlignment : uint64_t{Buffer::kAlignment});
       for (int64_t row = 0; row < w.place.n_rows(); row += w.rows_per_job) {
         const int64_t n = std::min(w.rows_per_job, w.place.n_rows() - row);
         plan.read_bytes += piece_read_bytes(w, row, n);

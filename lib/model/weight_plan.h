@@ -56,6 +56,7 @@ struct PlannedWeight {
 struct WeightPlan {
   std::vector<PlannedWeight> weights;  // in the order of the model
   bool may_map = false;                // what is packed is read from the file's pages
+  bool on_device = false;              // set before anything is added: nothing is used mapped
   uint64_t owned_bytes = 0;
   uint64_t mapped_bytes = 0;
   uint64_t staging_bytes = 0;  // of one worker

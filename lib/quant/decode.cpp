@@ -49,7 +49,7 @@ class Decoder {
 
   Status run(kernels::MatrixRows& rows, DecodeNotes& notes, int32_t code_layouts) {
     const int32_t layout = stored_layout();
-    if ((code_layouts & 1 << layout) != 0) {
+    if (layout != kernels::kByteEach && (code_layouts & 1 << layout) != 0) {
       MM2_RETURN_IF_ERROR(take_zeros(notes));
       const bool in_codes = kernels::scale_in_code(m_.format);
       if (!in_codes) take_scales();

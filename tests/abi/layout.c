@@ -77,6 +77,7 @@ static void model(void) {
   FIELD(mm2_model_options, packed_cache);
   FIELD(mm2_model_options, host);
   FIELD(mm2_model_options, comm);
+  FIELD(mm2_model_options, device_plugin);
 
   STRUCT(mm2_model_info);
   FIELD(mm2_model_info, struct_size);
@@ -116,6 +117,9 @@ static void engine(void) {
   FIELD(mm2_engine_options, n_threads);
   FIELD(mm2_engine_options, kv_scales);
   FIELD(mm2_engine_options, host);
+  FIELD(mm2_engine_options, device_stream);
+  FIELD(mm2_engine_options, device_kernels);
+  FIELD(mm2_engine_options, reserved);
 
   STRUCT(mm2_engine_info);
   FIELD(mm2_engine_info, struct_size);

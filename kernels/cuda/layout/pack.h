@@ -6,9 +6,9 @@
 
 namespace mm2::kernels::cuda {
 
-/// Bits 1 << CodeLayout of the layouts of codes that are taken.
+/// Bits 1 << CodeLayout of the layouts of codes that are taken beside bytes.
 constexpr int32_t kTakenCodeLayouts =
-    1 << kByteEach | 1 << kNibblesOfRows | 1 << kNibblesOfWords | 1 << kNibblesOfEight;
+    1 << kNibblesOfRows | 1 << kNibblesOfWords | 1 << kNibblesOfEight;
 
 /// The code of a column, as it will be packed, of row `row` of `rows`.
 MM2_HD static inline uint32_t code_of(const MatrixRows& rows, int64_t row, int64_t k) {

@@ -244,10 +244,17 @@ TEST_CASE("capi engine: what this version cannot do is refused, never ignored") 
     return mm2_model_load(models::kSmall.c_str(), &options, &none, nullptr);
   };
   options.device = MM2_DEVICE_CUDA;
-  CHECK(load() == MM2_E_UNSUPPORTED);
+  options.device_plugin = "/nowhere/libmm2_cuda.so";
+  CHECK(load() == MM2_E_NOT_FOUND);
+  options.device = MM2_DEVICE_CPU;
+  CHECK(load() == MM2_E_INVALID_ARGUMENT);  // the CPU has no plug-in
+  options.device_plugin = nullptr;
   options.device = 2;
   CHECK(load() == MM2_E_INVALID_ARGUMENT);
   options.device = MM2_DEVICE_CPU;
+  options.device_index = 1;
+  CHECK(load() == MM2_E_INVALID_ARGUMENT);
+  options.device_index = 0;
   options.isa = 55;
   CHECK(load() == MM2_E_INVALID_ARGUMENT);
   options.isa = 0;
