@@ -74,6 +74,15 @@ void print_machine(const Json& system) {
   std::printf("CUDA             %s: %s\n",
               cuda.value("available", false) ? "available" : "not used",
               plain(cuda.value("detail", Json("no plug-in"))).c_str());
+  for (const Json& device : cuda.value("devices", Json::array())) {
+    std::printf("  cuda:%-9s %s, compute capability %s, %s multiprocessors, %s, %s free\n",
+                plain(device.value("index", Json(0))).c_str(),
+                plain(device.value("name", Json("unknown"))).c_str(),
+                plain(device.value("compute_capability", Json("?"))).c_str(),
+                plain(device.value("multiprocessors", Json("?"))).c_str(),
+                human_bytes(device.value("memory", 0.0)).c_str(),
+                human_bytes(device.value("free", 0.0)).c_str());
+  }
 }
 
 ExitCode examine_machine(bool json) {

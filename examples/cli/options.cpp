@@ -16,7 +16,8 @@ const Names kActivations = {{"auto", MM2_ACTIVATIONS_AUTO},
                             {"bf16", MM2_ACTIVATIONS_BF16},
                             {"f32", MM2_ACTIVATIONS_F32},
                             {"int8", MM2_ACTIVATIONS_INT8}};
-const Names kDevices = {{"cpu", MM2_DEVICE_CPU}, {"cuda", MM2_DEVICE_CUDA}};
+const Names kDeviceKernels = {{"fast", MM2_DEVICE_KERNELS_FAST},
+                              {"simple", MM2_DEVICE_KERNELS_SIMPLE}};
 const Names kIsas = {{"auto", MM2_ISA_AUTO},           {"generic", MM2_ISA_GENERIC},
                      {"avx2", MM2_ISA_AVX2},           {"avx512", MM2_ISA_AVX512},
                      {"reference", MM2_ISA_REFERENCE}, {"reference-f64", MM2_ISA_REFERENCE_F64}};
@@ -39,6 +40,29 @@ void add_choice(CLI::App* verb, const std::string& option, int32_t& value, const
   };
   verb->add_option_function<std::string>(option, parse, help + ": " + join_names(names))
       ->type_name("NAME");
+}
+
+/// --device cpu, cuda (the first one) or cuda:N.
+void add_device(CLI::App* verb, EngineFlags& flags) {
+  const auto parse = [&flags](const std::string& text) {
+    const bool is_cuda = text == "cuda" || text.rfind("cuda:", 0) == 0;
+    const std::string index = text.size() > 5 && is_cuda ? text.substr(5) : "";
+    const bool has_index = !index.empty() && index.size() <= 4 &&
+                           index.find_first_not_of("0123456789") == std::string::npos;
+    if (text != "cpu" && text != "cuda" && !(is_cuda && has_index)) {
+      throw CLI::ValidationError("--device", "'" + text + "' is none of cpu, cuda, cuda:N");
+    }
+    flags.device = is_cuda ? MM2_DEVICE_CUDA : MM2_DEVICE_CPU;
+    flags.device_index = has_index ? std::stoi(index) : 0;
+  };
+  verb->add_option_function<std::string>(
+          "--device", parse, "where the model runs: cpu, cuda, cuda:N (mm2 doctor lists them)")
+      ->type_name("NAME");
+  verb->add_option("--device-plugin", flags.device_plugin,
+                   "file of the CUDA plug-in; libmm2_cuda.so beside the library unless said")
+      ->type_name("FILE");
+  add_choice(verb, "--device-kernels", flags.device_kernels, kDeviceKernels,
+             "kernels on a device; simple gives the bits of the CPU");
 }
 
 }  // namespace
@@ -83,11 +107,11 @@ void EngineFlags::add_to(CLI::App* verb) {
   add_choice(verb, "--kv-dtype", kv_dtype, kKvDtypes, "type of cached keys and values");
   add_choice(verb, "--kv-scales", kv_scales, kKvScales, "scales of --kv-dtype fp8");
   add_choice(verb, "--activations", activations, kActivations, "how activations enter a product");
-  add_choice(verb, "--device", device, kDevices, "where the model runs");
+  add_device(verb, *this);
   add_choice(verb, "--isa", isa, kIsas, "instruction set");
   add_progress(verb, progress);
-  for (const char* option :
-       {"--kv-dtype", "--kv-scales", "--activations", "--device", "--isa", "--progress"}) {
+  for (const char* option : {"--kv-dtype", "--kv-scales", "--activations", "--device",
+                             "--device-plugin", "--device-kernels", "--isa", "--progress"}) {
     verb->get_option(option)->group(group);
   }
 }

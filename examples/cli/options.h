@@ -22,6 +22,9 @@ struct EngineFlags {
   int32_t kv_scales = MM2_KV_SCALES_CHECKPOINT;
   int32_t activations = MM2_ACTIVATIONS_AUTO;
   int32_t device = MM2_DEVICE_CPU;
+  int32_t device_index = 0;
+  int32_t device_kernels = MM2_DEVICE_KERNELS_FAST;
+  std::string device_plugin;  // empty: where the library looks
   int32_t isa = MM2_ISA_AUTO;
   ProgressStyle progress = ProgressStyle::automatic;
 

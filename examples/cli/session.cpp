@@ -16,6 +16,8 @@ Model load_model(const std::string& path, const EngineFlags& flags, bool metadat
   host.source = source;
   auto options = sized<mm2_model_options>();
   options.device = flags.device;
+  options.device_index = flags.device_index;
+  if (!flags.device_plugin.empty()) options.device_plugin = flags.device_plugin.c_str();
   options.isa = flags.isa;
   options.n_threads = flags.threads;
   options.metadata_only = metadata_only ? 1 : 0;
@@ -38,6 +40,7 @@ mm2_engine_options engine_options(const EngineFlags& flags) {
   options.kv_dtype = flags.kv_dtype;
   options.kv_scales = flags.kv_scales;
   options.activations = flags.activations;
+  options.device_kernels = flags.device_kernels;
   options.n_threads = flags.threads;
   return options;
 }

@@ -21,7 +21,6 @@ const Names kActivations = {{"auto", MM2_ACTIVATIONS_AUTO},
                             {"bf16", MM2_ACTIVATIONS_BF16},
                             {"f32", MM2_ACTIVATIONS_F32},
                             {"int8", MM2_ACTIVATIONS_INT8}};
-const Names kDevices = {{"cpu", MM2_DEVICE_CPU}, {"cuda", MM2_DEVICE_CUDA}};
 const Names kIsas = {{"auto", MM2_ISA_AUTO},
                      {"generic", MM2_ISA_GENERIC},
                      {"avx2", MM2_ISA_AVX2},
@@ -40,6 +39,26 @@ void add_choice(CLI::App& app, const std::string& option, int32_t& value, const 
     value = found->second;
   };
   app.add_option_function<std::string>(option, parse, help + ": " + list)->type_name("NAME");
+}
+
+/// --device cpu, cuda (the first one) or cuda:N.
+void add_device(CLI::App& app, ServeOptions& o) {
+  const auto parse = [&o](const std::string& text) {
+    const bool is_cuda = text == "cuda" || text.rfind("cuda:", 0) == 0;
+    const std::string index = text.size() > 5 && is_cuda ? text.substr(5) : "";
+    const bool has_index = !index.empty() && index.size() <= 4 &&
+                           index.find_first_not_of("0123456789") == std::string::npos;
+    if (text != "cpu" && text != "cuda" && !(is_cuda && has_index)) {
+      throw CLI::ValidationError("--device", "'" + text + "' is none of cpu, cuda, cuda:N");
+    }
+    o.device = is_cuda ? MM2_DEVICE_CUDA : MM2_DEVICE_CPU;
+    o.device_index = has_index ? std::stoi(index) : 0;
+  };
+  app.add_option_function<std::string>("--device", parse, "where the model runs: cpu, cuda, cuda:N")
+      ->type_name("NAME");
+  app.add_option("--device-plugin", o.device_plugin,
+                 "file of the CUDA plug-in; libmm2_cuda.so beside the library unless said")
+      ->type_name("FILE");
 }
 
 /// Options of other servers that change nothing here: scripts that name them keep working.
@@ -144,7 +163,7 @@ void add_serve_options(CLI::App& app, ServeOptions& o) {
   add_choice(app, "--kv-cache-dtype,--kv-dtype", o.kv_dtype, kKvDtypes, "cached keys and values");
   add_choice(app, "--kv-scales", o.kv_scales, kKvScales, "scales of --kv-cache-dtype fp8");
   add_choice(app, "--activations", o.activations, kActivations, "how activations enter a product");
-  add_choice(app, "--device", o.device, kDevices, "where the model runs");
+  add_device(app, o);
   add_choice(app, "--isa", o.isa, kIsas, "instruction set");
   add_compatible(app);
 }

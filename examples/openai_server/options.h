@@ -37,6 +37,8 @@ struct ServeOptions {
   int32_t kv_scales = MM2_KV_SCALES_CHECKPOINT;
   int32_t activations = MM2_ACTIVATIONS_AUTO;
   int32_t device = MM2_DEVICE_CPU;
+  int32_t device_index = 0;
+  std::string device_plugin;  // empty: where the library looks
   int32_t isa = MM2_ISA_AUTO;
 };
 

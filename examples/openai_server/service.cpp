@@ -31,6 +31,8 @@ std::vector<int32_t> stop_ids_of(const mm2::Model& model) {
 mm2::Model load(const ServeOptions& options) {
   auto load_options = mm2::make<mm2_model_options>();
   load_options.device = options.device;
+  load_options.device_index = options.device_index;
+  if (!options.device_plugin.empty()) load_options.device_plugin = options.device_plugin.c_str();
   load_options.isa = options.isa;
   load_options.n_threads = options.threads;
   return mm2::Model::load(options.model, &load_options);

@@ -60,6 +60,9 @@ class Model:
         map_weights: int = 0,
         packed_cache: str | None = None,
         progress: Callable[[int, int, int, str], object] | None = None,
+        device: int = 0,
+        device_index: int = 0,
+        device_plugin: str | None = None,
     ) -> None: ...
     def _info(self) -> dict[str, Any]: ...
     def _describe(self) -> str: ...

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Union
 from . import _core
 from ._async import in_thread
 from ._generation import Run, chat_events
-from ._model import ISAS, Memory, Model, choice, name_of
+from ._model import DEVICES, ISAS, Memory, Model, choice, name_of
 from ._text import Messages, Tools
 from ._types import Answer, AnswerBuilder, Event, Generation, Token
 
@@ -20,6 +20,7 @@ Ids = Union[str, Sequence[int]]
 _KV_DTYPES = {"auto": 0, "f32": 1, "bf16": 2, "fp8": 3}
 _KV_SCALES = {"checkpoint": 0, "one": 1}
 _ACTIVATIONS = {"auto": 0, "bf16": 1, "f32": 2, "int8": 3}
+_DEVICE_KERNELS = {"fast": 0, "simple": 1}
 _PREFIX_CACHE = {None: 0, False: 1, True: 2}
 FIRST_OWN_SEQ = 1 << 30
 
@@ -40,6 +41,7 @@ class EngineInfo(NamedTuple):
     n_threads: int
     isa: str
     n_vocab: int
+    device: str
 
 
 class KVPool(NamedTuple):
@@ -60,6 +62,8 @@ def engine_options(
     activations: str = "auto",
     prefix_cache: bool | None = None,
     n_threads: int = 0,
+    device_kernels: str = "fast",
+    device_stream: int = 0,
 ) -> dict[str, int]:
     """Options in the numbers of mm2/engine.h; 0 is the default everywhere."""
     return {
@@ -73,6 +77,8 @@ def engine_options(
         "activations": choice("activations", activations, _ACTIVATIONS),
         "prefix_cache": choice("prefix_cache", prefix_cache, _PREFIX_CACHE),
         "n_threads": n_threads,
+        "device_kernels": choice("device_kernels", device_kernels, _DEVICE_KERNELS),
+        "device_stream": device_stream,
     }
 
 
@@ -80,7 +86,9 @@ class Engine(_core.Engine):
     """Buffers and a KV pool around a model; any thread may call any method.
 
     options: max_seqs, max_tokens_per_step, max_outputs_per_step, kv_tokens, kv_block_size, kv_dtype ("auto", "f32", "bf16", "fp8"),
-    kv_scales ("checkpoint", "one"), activations ("auto", "bf16", "f32", "int8"), prefix_cache, n_threads.
+    kv_scales ("checkpoint", "one"), activations ("auto", "bf16", "f32", "int8"), prefix_cache, n_threads,
+    device_kernels ("fast", "simple": the bits of the CPU), device_stream (the address of a CUDA stream, as torch's cuda_stream; 0: one of
+    the engine's own).
 
     Hosts that schedule call step with Rows of sequences that they number from 0. generate, stream and chat take numbers from 2**30 on,
     one each, and free it at their end. One step runs at a time: a second thread waits.
@@ -99,6 +107,7 @@ class Engine(_core.Engine):
             activations=name_of(raw["activations"], _ACTIVATIONS),
             prefix_cache=raw["prefix_cache"] == _PREFIX_CACHE[True],
             isa=name_of(raw["isa"], ISAS),
+            device=name_of(raw["device"], DEVICES),
         )
         return EngineInfo(**raw)
 

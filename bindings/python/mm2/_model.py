@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._engine import Engine
 
 ISAS = {"auto": 0, "generic": 1, "avx2": 2, "avx512": 3, "reference": 100, "reference_f64": 101}
+DEVICES = {"cpu": 0, "cuda": 1}
 _THREE_WAY = {None: 0, False: 1, True: 2}
 _STAGES = ("open", "load", "pack", "tool")
 
@@ -48,6 +49,7 @@ class ModelInfo(NamedTuple):
     active_bytes_per_token: int
     isa: str
     has_weights: bool
+    device: str  # "cpu" or "cuda"
 
 
 class Memory(NamedTuple):
@@ -71,6 +73,14 @@ def choice(name: str, value: Any, choices: Mapping[Any, int]) -> int:
 
 def name_of(number: int, choices: Mapping[str, int]) -> str:
     return next((name for name, known in choices.items() if known == number), str(number))
+
+
+def parse_device(text: str) -> tuple[int, int]:
+    """The kind and the index of "cpu", "cuda" or "cuda:N"."""
+    name, colon, index = text.partition(":")
+    if name not in DEVICES or (colon and (name == "cpu" or not index.isascii() or not index.isdecimal() or len(index) > 4)):
+        raise ValueError(f"device is {text!r}, allowed are 'cpu', 'cuda', 'cuda:N'")
+    return DEVICES[name], int(index) if colon else 0
 
 
 def progress_adapter(callback: ProgressCallback | None) -> Callable[[int, int, int, str], object] | None:
@@ -105,7 +115,10 @@ class Model(_core.Model):
         map_weights: bool | None = None,
         packed_cache: str | os.PathLike[str] | None = None,
         progress: ProgressCallback | None = None,
+        device: str = "cpu",
+        device_plugin: str | os.PathLike[str] | None = None,
     ) -> None:
+        kind, index = parse_device(device)
         self.path = find_model(path)
         super().__init__(
             self.path,
@@ -115,12 +128,16 @@ class Model(_core.Model):
             map_weights=choice("map_weights", map_weights, _THREE_WAY),
             packed_cache=None if packed_cache is None else os.fspath(packed_cache),
             progress=progress_adapter(progress),
+            device=kind,
+            device_index=index,
+            device_plugin=None if device_plugin is None else os.fspath(device_plugin),
         )
 
     @functools.cached_property
     def info(self) -> ModelInfo:
         raw = self._info()
         raw["isa"] = name_of(raw["isa"], ISAS)
+        raw["device"] = name_of(raw["device"], DEVICES)
         return ModelInfo(**raw)
 
     @functools.cached_property
@@ -176,6 +193,8 @@ def load(
     map_weights: bool | None = None,
     packed_cache: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
+    device: str = "cpu",
+    device_plugin: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Loads a checkpoint.
 
@@ -184,6 +203,8 @@ def load(
     map_weights: None: where the file's layout suits the kernels; False: copy; True: fail if the files cannot be mapped.
     packed_cache: a folder for packed weights, which the next load maps.
     progress: called with a Progress; what it raises ends the load and comes out here. So does Ctrl-C.
+    device: "cpu", "cuda" or "cuda:N"; system_info()["cuda"] tells what there is.
+    device_plugin: the file of the CUDA plug-in; libmm2_cuda.so beside the library unless said.
     """
     return Model(
         path,
@@ -193,4 +214,6 @@ def load(
         map_weights=map_weights,
         packed_cache=packed_cache,
         progress=progress,
+        device=device,
+        device_plugin=device_plugin,
     )

@@ -20,6 +20,7 @@ constexpr Option kOptions[] = {{"max_seqs", &mm2_engine_options::max_seqs},
                                {"kv_dtype", &mm2_engine_options::kv_dtype},
                                {"kv_scales", &mm2_engine_options::kv_scales},
                                {"activations", &mm2_engine_options::activations},
+                               {"device_kernels", &mm2_engine_options::device_kernels},
                                {"prefix_cache", &mm2_engine_options::prefix_cache},
                                {"n_threads", &mm2_engine_options::n_threads}};
 
@@ -28,8 +29,12 @@ mm2_engine_options options_of(const py::dict& given) {
   auto options = mm2::make<mm2_engine_options>();
   for (const auto& [key, value] : given) {
     const auto name = key.cast<std::string>();
-    bool known = name == "kv_tokens";
-    if (known) options.kv_tokens = integer_of(value, name, INT64_MIN, INT64_MAX);
+    bool known = name == "kv_tokens" || name == "device_stream";
+    if (name == "device_stream") {
+      options.device_stream = reinterpret_cast<void*>(integer_of(value, name, 0, INT64_MAX));
+    } else if (known) {
+      options.kv_tokens = integer_of(value, name, INT64_MIN, INT64_MAX);
+    }
     for (const Option& option : kOptions) {
       if (name != option.name) continue;
       options.*option.field = int32_of(value, name);
@@ -63,7 +68,8 @@ py::dict info_of(Engine& engine) {
                   "kv_blocks"_a = i.kv_blocks, "max_positions"_a = i.max_positions,
                   "kv_block_size"_a = i.kv_block_size, "kv_dtype"_a = i.kv_dtype,
                   "activations"_a = i.activations, "prefix_cache"_a = i.prefix_cache,
-                  "n_threads"_a = i.n_threads, "isa"_a = i.isa, "n_vocab"_a = i.n_vocab);
+                  "n_threads"_a = i.n_threads, "isa"_a = i.isa, "n_vocab"_a = i.n_vocab,
+                  "device"_a = i.device);
 }
 
 py::tuple kv_pool(Engine& engine) {

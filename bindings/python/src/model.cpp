@@ -9,6 +9,8 @@ struct LoadArguments {
   int32_t isa, n_threads, map_weights;
   bool metadata_only;
   std::optional<std::string> packed_cache;
+  int32_t device, device_index;
+  std::optional<std::string> device_plugin;
 };
 
 mm2_model_options options_of(const LoadArguments& given, const Host& host) {
@@ -18,6 +20,9 @@ mm2_model_options options_of(const LoadArguments& given, const Host& host) {
   options.map_weights = given.map_weights;
   options.metadata_only = given.metadata_only ? 1 : 0;
   if (given.packed_cache) options.packed_cache = given.packed_cache->c_str();
+  options.device = given.device;
+  options.device_index = given.device_index;
+  if (given.device_plugin) options.device_plugin = given.device_plugin->c_str();
   options.host = host.get();
   return options;
 }
@@ -31,10 +36,19 @@ mm2_status load(const std::string& path, const mm2_model_options& options, mm2_m
 
 std::unique_ptr<Model> load_model(const std::string& path, int32_t isa, int32_t n_threads,
                                   bool metadata_only, int32_t map_weights,
-                                  std::optional<std::string> packed_cache, py::object callable) {
+                                  std::optional<std::string> packed_cache, py::object callable,
+                                  int32_t device, int32_t device_index,
+                                  std::optional<std::string> device_plugin) {
   auto progress = std::make_unique<Progress>(std::move(callable));
   const Host host(progress.get());
-  const LoadArguments given{isa, n_threads, map_weights, metadata_only, std::move(packed_cache)};
+  const LoadArguments given{isa,
+                            n_threads,
+                            map_weights,
+                            metadata_only,
+                            std::move(packed_cache),
+                            device,
+                            device_index,
+                            std::move(device_plugin)};
   const mm2_model_options options = options_of(given, host);
   for (;;) {
     mm2_model* made = nullptr;
@@ -58,7 +72,7 @@ py::dict info_of(const Model& model) {
                   "max_positions"_a = i.max_positions, "rope_theta"_a = i.rope_theta,
                   "n_parameters"_a = i.n_parameters, "weight_bytes"_a = i.weight_bytes,
                   "active_bytes_per_token"_a = i.active_bytes_per_token, "isa"_a = i.isa,
-                  "has_weights"_a = i.has_weights != 0);
+                  "has_weights"_a = i.has_weights != 0, "device"_a = i.device);
 }
 
 }  // namespace
@@ -75,7 +89,9 @@ void bind_model(py::module_& m) {
   py::class_<Model>(m, "Model")
       .def(py::init(&load_model), py::arg("path"), py::kw_only(), py::arg("isa") = 0,
            py::arg("n_threads") = 0, py::arg("metadata_only") = false, py::arg("map_weights") = 0,
-           py::arg("packed_cache") = py::none(), py::arg("progress") = py::none())
+           py::arg("packed_cache") = py::none(), py::arg("progress") = py::none(),
+           py::arg("device") = 0, py::arg("device_index") = 0,
+           py::arg("device_plugin") = py::none())
       .def("_info", &info_of)
       .def("_describe", [](const Model& model) { return to_str(model.handle.describe()); })
       .def("_sampling", [](const Model& model) {
