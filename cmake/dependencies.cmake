@@ -33,5 +33,5 @@ if(MM2_CUDA) # fails here, with CMake's words, when there is no toolkit
     message(FATAL_ERROR "MM2_CUDA is ON, but no CUDA compiler was found; set CUDACXX to the path of nvcc, or leave MM2_CUDA off")
   endif()
   find_package(CUDAToolkit REQUIRED)
-  message(STATUS "CUDA toolkit ${CUDAToolkit_VERSION} found; this version of mm2 has no CUDA kernels yet, so nothing is built with it")
+  message(STATUS "CUDA toolkit ${CUDAToolkit_VERSION}: the plug-in is built for ${CMAKE_CUDA_ARCHITECTURES}")
 endif()

@@ -16,6 +16,11 @@ if(NOT MM2_ABSL_SOURCE_DIR)
   install(EXPORT mm2-static NAMESPACE mm2:: DESTINATION ${mm2_config_dir})
 endif()
 
+# Beside the library, where it is looked for. Nobody links to it.
+if(TARGET mm2_cuda)
+  install(TARGETS mm2_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+
 if(TARGET mm2_cli)
   file(RELATIVE_PATH lib_from_bin ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
   set_target_properties(mm2_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}")

@@ -19,8 +19,15 @@ fi
 step "dependencies"
 cmake/install-dependencies.sh
 cmake/install-dependencies.sh clients || true # without them some tests are skipped
-step "build, release"
-quietly cmake --preset default
+# The CUDA plug-in is built where there is a compiler for it; no GPU is needed.
+cuda=OFF
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
+if [ -n "$nvcc" ]; then
+  export CUDACXX="$nvcc"
+  cuda=ON
+fi
+step "build, release, CUDA $cuda"
+quietly cmake --preset default -DMM2_CUDA="$cuda"
 quietly cmake --build --preset default
 if [ "${1:-}" = "--sanitizers" ]; then
   step "build, sanitizers"
