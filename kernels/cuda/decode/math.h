@@ -8,10 +8,10 @@
 namespace mm2::kernels::cuda {
 
 /// 2^t: the polynomial's error and the roundings of Horner's rule come to less than 2^-22 of it. 0 below
-/// -126, infinite from 128 on, NaN of NaN.
+/// -125, infinite from 128 on, NaN of NaN.
 MM2_HD static inline float exp2_fast(float t) {
   constexpr float kRound = 0x1.8p23f;  // adding it rounds to an integer, which is in the low bits
-  if (t < -126.0f) return 0.0f;
+  if (t < -125.0f) return 0.0f;
   if (t >= 128.0f) return float_of(0x7F800000u);
   const float shifted = t + kRound;
   const float r = t - (shifted - kRound);  // exact, at most 1/2
@@ -23,7 +23,7 @@ MM2_HD static inline float exp2_fast(float t) {
   p = fmaf(p, r, 6.9314721e-1f);
   p = fmaf(p, r, 1.0f);
   if (!(t == t)) return t;
-  // n + 127 is 1 to 255: one less, then doubled, is a float for each.
+  // n is -125 to 128: 2^(n - 1), then doubled, is a float for each.
   return p * float_of((bits_of(shifted) - bits_of(kRound) + 126u) << 23) * 2.0f;
 }
 
