@@ -74,6 +74,10 @@ inline uint32_t add_acq_rel(uint32_t* at, uint32_t value) {
 }
 inline void grid_wait() {}
 inline void grid_go_on() {}
+template <int n>
+inline void take_registers() {}
+template <int n>
+inline void leave_registers() {}
 
 #else
 
@@ -213,6 +217,17 @@ __device__ inline void grid_wait() {
 }
 __device__ inline void grid_go_on() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+/// A warpgroup's registers for each thread from here on, a multiple of 8: more than the kernel began with,
+/// which it waits for, or fewer. All of its threads call it, at one place.
+template <int n>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
+}
+template <int n>
+__device__ inline void leave_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n));
 }
 
 #endif

@@ -1,0 +1,9 @@
+#include "kernels/cuda/gemm/gemm_kernel.h"
+
+namespace mm2::kernels::cuda {
+
+template cudaError_t start_gemm<Product<kE4m3>>(int32_t, bool, int32_t, cudaStream_t,
+                                                const GemmArgs&);
+template cudaError_t allow_gemm<Product<kE4m3>>();
+
+}  // namespace mm2::kernels::cuda
