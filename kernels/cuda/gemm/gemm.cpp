@@ -15,6 +15,7 @@ GemmArgs args_of(const WeightLayout& l, const Cut& cut, int32_t width) {
   a.piece_records = cut.piece_records;
   a.n_pieces = cut.n_pieces;
   a.n_out = l.n_out;
+  a.y_stride = l.n_out;
   a.shared = gemm_shared(width, l.record_bytes);
   return a;
 }
@@ -137,11 +138,13 @@ cudaError_t dense_product(const DenseProduct& p, int32_t n_processors, cudaStrea
   a.splits = splits(p.layout, p.cut, p.n_tokens, n_processors) ? 1 : 0;
   a.add = p.add;
   a.y = a.splits != 0 ? p.partials : p.y;
+  if (a.splits == 0) a.y_stride = p.y_stride;
   const cudaError_t error =
       start(decoded(p.layout), width, false, thread_blocks(a, a.n_tiles, n_processors), stream, a);
   if (error != cudaSuccess || a.splits == 0) return error;
-  return add_pieces(p.partials, p.cut.n_pieces, p.n_tokens * p.layout.n_out, p.w, p.add, p.y,
-                    stream);
+  return add_pieces(
+      {p.partials, p.cut.n_pieces, p.n_tokens, p.layout.n_out, p.y_stride, p.w, p.add, p.y},
+      stream);
 }
 
 int64_t experts_scratch_bytes(int64_t n_tokens, int64_t top_k, int64_t n_experts, int64_t hidden,

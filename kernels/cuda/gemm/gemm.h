@@ -24,16 +24,16 @@ struct GemmArgs {
   int64_t n_out;
   // Weights: of the one matrix, or of each expert; up only where gate and up are multiplied at once.
   WeightView one;
-  const ExpertView* experts;  // [n_experts], null = one
-  int32_t of_experts;         // which of an expert's: 0 gate and up, 1 down
-  const uint8_t* x;           // tiles
+  const DeviceExpert* experts;  // [n_experts], null = one
+  const uint8_t* x;             // tiles
   // Experts: written by the kernels that sort tokens.
   const int32_t* n_tiles_at;   // null = n_tiles
   const int32_t* tile_expert;  // [n_tiles]
   const int32_t* slots;        // [n_tiles, width] row of y for each token of a tile, -1 = none
   int32_t n_tiles, n_slots;
-  const float* add;  // [n_slots, n_out] or null
-  float* y;          // [n_slots, n_out]
+  const float* add;  // [n_slots, y_stride] or null
+  float* y;          // [n_slots, y_stride]
+  int64_t y_stride;  // n_out where it splits
   uint8_t* inner;    // tiles of silu(gate) * up, n_inner_records of each
   int32_t n_inner_records;
   GemmShared shared;
@@ -52,7 +52,7 @@ cudaError_t allow_gemm();
 cudaError_t pack_tokens(const float* x, int32_t n_tokens, int64_t n_in, int32_t width,
                         uint8_t* tiles, cudaStream_t stream);
 
-/// y[n_tokens, n_out] = x w^T (+ add).
+/// y[n_tokens, n_out] = x w^T (+ add), rows y_stride apart.
 struct DenseProduct {
   WeightLayout layout;
   WeightView w;
@@ -61,6 +61,7 @@ struct DenseProduct {
   int32_t n_tokens;
   const float* add;
   float* y;
+  int64_t y_stride;
   float* partials;  // dense_partial_bytes(..)
 };
 MM2_HD static inline int32_t dense_width(int32_t n_tokens) {
@@ -75,7 +76,7 @@ cudaError_t dense_product(const DenseProduct& p, int32_t n_processors, cudaStrea
 struct ExpertsProduct {
   WeightLayout gate, down;  // of gate and up, of every expert
   Cut gate_cut, down_cut;
-  const ExpertView* experts;  // [n_experts]
+  const DeviceExpert* experts;  // [n_experts]
   int32_t n_experts, top_k, n_tokens;
   int64_t hidden, intermediate;
   const float* x;        // [n_tokens, hidden]

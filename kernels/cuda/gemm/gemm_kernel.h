@@ -39,7 +39,7 @@ struct Stages {
 /// An item's matrices and records.
 struct Job {
   Item item;
-  const WeightView *w0, *w1;  // of each warpgroup
+  WeightView w0, w1;  // of each warpgroup
   int32_t block0, block1;
   int32_t first, end;
 
@@ -49,12 +49,12 @@ struct Job {
       first = item.piece * a.piece_records;
       end = first + a.piece_records < end ? first + a.piece_records : end;
     }
-    w0 = w1 = &a.one;
+    w0 = w1 = a.one;
     block0 = block1 = item.unit;
     if (a.experts != nullptr) {
-      const ExpertView* e = a.experts + a.tile_expert[item.tile];
-      w0 = gated ? &e->gate : &e->down;
-      w1 = gated ? &e->up : &e->down;
+      const DeviceExpert& e = a.experts[a.tile_expert[item.tile]];
+      w0 = view_of(gated ? e.gate : e.down);
+      w1 = view_of(gated ? e.up : e.down);
     }
     if (!gated) {
       block0 = item.unit * 2;
@@ -77,8 +77,8 @@ __device__ void produce(const GemmArgs& a, bool gated, const Stages& s) {
     const Job job(a, gated, i);
     const uint8_t* x = a.x + (int64_t{job.item.tile} * a.n_records + job.first) * kXBytes;
     const int64_t at = int64_t{job.first} * a.records.bytes;
-    const uint8_t* w0 = job.w0->data + job.block0 * a.block_bytes + at;
-    const uint8_t* w1 = job.w1->data + job.block1 * a.block_bytes + at;
+    const char* w0 = job.w0.data + job.block0 * a.block_bytes + at;
+    const char* w1 = job.w1.data + job.block1 * a.block_bytes + at;
     for (int32_t r = job.first; r < job.end; ++r, x += kXBytes, w0 += bytes, w1 += bytes) {
       mbarrier_wait(s.empty + walk.stage, walk.parity ^ 1);
       uint8_t* to = s.shared + walk.stage * a.shared.stage_bytes;
@@ -138,7 +138,7 @@ struct Consumer {
   /// silu(gate) * up of 64 rows: half a record of the tile that the next product reads.
   __device__ void finish_gated(const Job& job, float (&y)[kN / 2]) {
     float* mine = sums(group);
-    const WeightView w = group == 0 ? *job.w0 : *job.w1;
+    const WeightView w = group == 0 ? job.w0 : job.w1;
     MM2_UNROLL
     for (int i = 0; i < kN / 2; ++i) mine[i * kGroupThreads] = scaled(w, y[i]);
     named_sync(kConsumersMeet, kConsumerThreads);
@@ -179,7 +179,7 @@ struct Consumer {
 
   __device__ void finish(const Job& job, float (&y)[kN / 2]) {
     if (group == 1 && job.block1 == job.block0) return;
-    const WeightView w = group == 0 ? *job.w0 : *job.w1;
+    const WeightView w = group == 0 ? job.w0 : job.w1;
     float* to = a.y + (a.splits != 0 ? job.item.piece * a.n_slots * a.n_out : 0);
     const int64_t row0 = int64_t{group == 0 ? job.block0 : job.block1} * kBlockRows;
     MM2_UNROLL
@@ -195,9 +195,9 @@ struct Consumer {
           float sum = y[reg];
           if (a.splits == 0) {
             sum = scaled(w, sum);
-            if (a.add != nullptr) sum = a.add[slot * a.n_out + row] + sum;
+            if (a.add != nullptr) sum = a.add[slot * a.y_stride + row] + sum;
           }
-          to[slot * a.n_out + row] = sum;
+          to[slot * a.y_stride + row] = sum;
         }
       }
     }

@@ -125,15 +125,16 @@ __global__ void __launch_bounds__(kThreads)
   h[token * hidden + k] += sum;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    add_pieces_kernel(const float* partials, int32_t n_pieces, int64_t n, WeightView w,
-                      const float* add, float* y) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= n) return;
-  float sum = partials[i];
-  for (int32_t piece = 1; piece < n_pieces; ++piece) sum += partials[piece * n + i];
-  sum = scaled(w, sum);
-  y[i] = add != nullptr ? add[i] + sum : sum;
+__global__ void __launch_bounds__(kThreads) add_pieces_kernel(Pieces p) {
+  const int64_t row = int64_t{blockIdx.x} * kThreads + threadIdx.x, token = blockIdx.y;
+  if (row >= p.n_out) return;
+  const int64_t piece_numbers = p.n_tokens * p.n_out;
+  const float* from = p.partials + token * p.n_out + row;
+  float sum = *from;
+  for (int32_t i = 1; i < p.n_pieces; ++i) sum += from[i * piece_numbers];
+  sum = scaled(p.w, sum);
+  const int64_t at = token * p.y_stride + row;
+  p.y[at] = p.add != nullptr ? p.add[at] + sum : sum;
 }
 
 Launch threads_of(int n, cudaStream_t stream) {
@@ -167,11 +168,10 @@ cudaError_t add_experts(const float* down, const float* weights, int32_t n_token
   return launch(add_experts_kernel, l, down, weights, top_k, hidden, h);
 }
 
-cudaError_t add_pieces(const float* partials, int32_t n_pieces, int64_t n, const WeightView& w,
-                       const float* add, float* y, cudaStream_t stream) {
+cudaError_t add_pieces(const Pieces& p, cudaStream_t stream) {
   Launch l = threads_of(kThreads, stream);
-  l.grid = dim3(n_groups(n, kThreads));
-  return launch(add_pieces_kernel, l, partials, n_pieces, n, w, add, y);
+  l.grid = dim3(n_groups(p.n_out, kThreads), static_cast<unsigned>(p.n_tokens));
+  return launch(add_pieces_kernel, l, p);
 }
 
 }  // namespace mm2::kernels::cuda

@@ -35,8 +35,15 @@ cudaError_t gather_tokens(const Gather& g, cudaStream_t stream);
 cudaError_t add_experts(const float* down, const float* weights, int32_t n_tokens, int32_t top_k,
                         int64_t hidden, float* h, cudaStream_t stream);
 
-/// y = sum of pieces, ascending, times the scale of w (+ add); n numbers each.
-cudaError_t add_pieces(const float* partials, int32_t n_pieces, int64_t n, const WeightView& w,
-                       const float* add, float* y, cudaStream_t stream);
+/// y = sum of pieces, ascending, times the scale of w (+ add).
+struct Pieces {
+  const float* partials;  // [n_pieces, n_tokens, n_out]
+  int32_t n_pieces, n_tokens;
+  int64_t n_out, y_stride;
+  WeightView w;
+  const float* add;  // [n_tokens, y_stride] or null
+  float* y;          // [n_tokens, y_stride]
+};
+cudaError_t add_pieces(const Pieces& p, cudaStream_t stream);
 
 }  // namespace mm2::kernels::cuda

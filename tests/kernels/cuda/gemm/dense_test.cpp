@@ -38,13 +38,13 @@ std::vector<float> product_of(const PackedWeights& w, const Cut& cut, const std:
       static_cast<size_t>(dense_partial_bytes(w.layout, cut, n_tokens, n_processors) / 4), NAN);
   DenseProduct p{};
   p.layout = w.layout;
-  p.w = {reinterpret_cast<const uint8_t*>(packed.get()), output_scale,
-         output_scale != 1.0f ? 1 : 0};
+  p.w = {reinterpret_cast<const char*>(packed.get()), output_scale, output_scale != 1.0f ? 1 : 0};
   p.cut = cut;
   p.x = tiles.get();
   p.n_tokens = n_tokens;
   p.add = add.empty() ? nullptr : add.data();
   p.y = y.data();
+  p.y_stride = w.layout.n_out;
   p.partials = partials.data();
   REQUIRE(dense_product(p, n_processors, nullptr) == cudaSuccess);
   REQUIRE(std::string(cuda_emulator::last_failure()) == "");

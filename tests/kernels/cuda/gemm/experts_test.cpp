@@ -20,14 +20,14 @@ using support::PackedWeights;
 struct Experts {
   std::vector<std::unique_ptr<PackedWeights>> gate, up, down;
   std::vector<std::unique_ptr<DeviceArray<uint32_t>>> device;
-  std::vector<ExpertView> views;
+  std::vector<DeviceExpert> views;
   int64_t hidden, intermediate;
 
   Experts(const Format& f, int32_t n, int64_t hidden_, int64_t intermediate_)
       : hidden(hidden_), intermediate(intermediate_) {
     const auto view = [&](const PackedWeights& w, float scale) {
       device.push_back(std::make_unique<DeviceArray<uint32_t>>(w.packed));
-      return WeightView{reinterpret_cast<const uint8_t*>(device.back()->get()), scale, 0};
+      return DeviceMatrix{w.layout, reinterpret_cast<const char*>(device.back()->get()), scale, 0};
     };
     for (int32_t e = 0; e < n; ++e) {
       const auto seed = static_cast<uint32_t>(e * 3 + 1);
