@@ -55,20 +55,22 @@ def complaints(kernel, rules, all_registers):
         wrong.append(f"a block of {threads} threads with {rule['registers']} registers does not fit")
     if kernel.shared > rule["shared"]:
         wrong.append(f"takes {kernel.shared} bytes of static shared memory, {rule['shared']} are allowed")
-    if kernel.frame != 0 or "LDL" in kernel.counts or "STL" in kernel.counts:
+    local = kernel.frame != 0 or "LDL" in kernel.counts or "STL" in kernel.counts
+    if local and kernel.frame > rule.get("local", 0) or local and "local" not in rule:
         wrong.append(f"uses local memory: {kernel.frame} bytes, {kernel.counts.get('LDL', 0)} loads")
-    for which in rule["holds"]:
-        if which not in kernel.counts:
-            wrong.append(f"holds no {which}")
+    for which in ("HGMMA", "HMMA", "UBLKCP"):
+        if (which in rule["holds"]) != (which in kernel.counts):
+            wrong.append(f"holds {which}, which it should not" if which in kernel.counts else f"holds no {which}")
     return [f"{kernel.name}: {one}" for one in wrong]
 
 
 def table(budgets):
     """The table of docs/cuda.md."""
-    lines = ["| kernel | threads | registers, at most | must hold |", "|---|---|---|---|"]
+    lines = ["| kernel | threads | registers, at most | local memory, at most | must hold |", "|---|---|---|---|---|"]
     for rule in budgets["kernels"]:
         holds = " ".join(f"`{name}`" for name in rule["holds"]) or "-"
-        lines.append(f"| `{rule['kernel']}` | {rule['threads']} | {rule['registers']} | {holds} |")
+        name = rule["kernel"].replace("|", "\\|")
+        lines.append(f"| `{name}` | {rule['threads']} | {rule['registers']} | {rule.get('local', 0)} | {holds} |")
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +128,7 @@ def self_test():
     rules = [{"kernel": "k", "registers": 100, "threads": 256, "shared": 16, "holds": ["HGMMA"]}]
     good = {"registers": 100, "shared": 16, "counts": {"HGMMA": 1}}
     faults = [({}, None), ({"registers": 101}, "101 registers"), ({"shared": 17}, "17 bytes"), ({"counts": {}}, "HGMMA"),
-              ({"frame": 8}, "local"), ({"counts": {"HGMMA": 1, "STL": 1}}, "local"), ({"name": "other"}, "no line")]
+              ({"counts": {"HGMMA": 1, "UBLKCP": 2}}, "should not"), ({"frame": 8}, "local"), ({"counts": {"HGMMA": 1, "STL": 1}}, "local"), ({"name": "other"}, "no line")]
     for change, words in faults:
         found = complaints(cubin.Kernel(**{"name": "k", **good, **change}), rules, 65536)
         if (words is None) != (not found) or (words and words not in found[0]):
