@@ -26,7 +26,7 @@ with open(MASK, "w") as mask_file:
 
 # Every verb that writes a checkpoint: its command line without -o. A new verb is a new line.
 WRITING = {
-    "merge": ["merge", program.data("models", "bf16_single"), program.data("tools", "pair", "model_b"), "--t", "0.3"],
+    "merge-plain": ["merge", program.data("models", "bf16_single"), program.data("tools", "pair", "model_b"), "--t", "0.3"],
     "reshard": ["reshard", program.TINY, "--max-shard", "1M"],
     "quantize": ["quantize", program.TINY, "--format", "nvfp4", "--errors", "--ignore", "model.layers.0.*"],
     "convert": ["convert", program.data("models", "fp8"), "--to", "bf16"],

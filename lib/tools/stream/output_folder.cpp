@@ -146,6 +146,12 @@ Status RandomFile::read_at(uint64_t offset, void* to, size_t n) const {
   return {};
 }
 
+void RandomFile::begin_sync(uint64_t offset, uint64_t n) const {
+  // Some file systems cannot; sync() then has all to do.
+  (void)sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(n),
+                        SYNC_FILE_RANGE_WRITE);
+}
+
 Status RandomFile::sync() const {
   if (fsync(descriptor_) != 0) return write_error(path_, "syncing", errno);
   return {};

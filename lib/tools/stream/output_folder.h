@@ -26,6 +26,8 @@ class RandomFile {
   static Result<RandomFile> open(const std::string& path, uint64_t bytes);
   Status write_at(uint64_t offset, const void* data, size_t n) const;
   Status read_at(uint64_t offset, void* to, size_t n) const;
+  /// Lets the system begin to write these bytes to the disk, so that sync() finds little left to do.
+  void begin_sync(uint64_t offset, uint64_t n) const;
   Status sync() const;
 
  private:

@@ -14,6 +14,8 @@ namespace mm2 {
 namespace {
 
 constexpr size_t kReadBack = 4 << 20;
+// Bytes that are hashed and written before the next ones: they are still in the core's own cache.
+constexpr size_t kInCache = 256 << 10;
 
 class Run {
  public:
@@ -103,58 +105,80 @@ class Run {
 
   Status run_piece(size_t index, Buffer& buffer) {
     const Piece& piece = plan_.pieces[index];
-    PieceRun run;
-    std::byte* at = buffer.data();
-    const auto take = [&](uint64_t n, uint64_t aligned) {
-      const std::span<std::byte> memory(at, static_cast<size_t>(n));
-      at += round_up(n, aligned);
-      return memory;
-    };
-    // Copies lie without gaps, so that neighbours go out in one write.
-    const uint64_t aligned = piece.copies.empty() ? Buffer::kAlignment : 1;
-    run.scratch = take(piece.scratch, Buffer::kAlignment);
-    for (const OutputRange& range : piece.outputs) run.outputs.push_back(take(range.n, aligned));
-    if (piece.copies.empty()) {
-      MM2_RETURN_IF_ERROR(piece.run(run));
-    } else {
-      for (size_t i = 0; i < piece.copies.size(); ++i) {
-        const CopyFrom& from = piece.copies[i];
-        MM2_RETURN_IF_ERROR(from.source->read(*from.tensor, from.from, run.outputs[i].size(),
-                                              run.outputs[i].data()));
+    DonePiece done{index, {}, {}};
+    MM2_RETURN_IF_ERROR(piece.copies.empty() ? compute_piece(piece, buffer.data(), done)
+                                             : copy_piece(piece, buffer.data(), done));
+    MM2_RETURN_IF_ERROR(journal_->add(done));
+    for (const OutputRange& range : piece.outputs) {
+      if (range.n >= kInCache) {
+        file_of(range.tensor).begin_sync(layout_.offset[range.tensor] + range.from, range.n);
       }
     }
-    DonePiece done{index, {}, std::move(run.note)};
-    Hasher hasher(HashKind::xxh3);
-    for (const std::span<std::byte> output : run.outputs) {
-      hasher.begin();
-      hasher.update(output.data(), output.size());
-      done.digests.push_back(hasher.finish());
-    }
-    MM2_RETURN_IF_ERROR(write_outputs(piece, run));
-    MM2_RETURN_IF_ERROR(journal_->add(done));
     done_[index] = std::move(done);
     return report_progress(piece);
   }
 
-  Status write_outputs(const Piece& piece, const PieceRun& run) {
-    for (size_t i = 0; i < run.outputs.size();) {
-      const OutputRange& first = piece.outputs[i];
-      const uint64_t begin = layout_.offset[first.tensor] + first.from;
-      uint64_t n = first.n;
-      size_t next = i + 1;
-      for (; next < run.outputs.size(); ++next) {
-        const OutputRange& range = piece.outputs[next];
-        const bool adjacent = layout_.file_of[range.tensor] == layout_.file_of[first.tensor] &&
-                              layout_.offset[range.tensor] + range.from == begin + n &&
-                              run.outputs[next].data() == run.outputs[i].data() + n;
-        if (!adjacent) break;
-        n += range.n;
+  Status compute_piece(const Piece& piece, std::byte* memory, DonePiece& done) {
+    PieceRun run;
+    const auto take = [&](uint64_t n) {
+      const std::span<std::byte> taken(memory, static_cast<size_t>(n));
+      memory += round_up(n, Buffer::kAlignment);
+      return taken;
+    };
+    run.scratch = take(piece.scratch);
+    for (const OutputRange& range : piece.outputs) run.outputs.push_back(take(range.n));
+    MM2_RETURN_IF_ERROR(piece.run(run));
+    done.note = std::move(run.note);
+    Hasher hasher(HashKind::xxh3);
+    for (size_t i = 0; i < piece.outputs.size(); ++i) {
+      const OutputRange& range = piece.outputs[i];
+      const RandomFile& file = file_of(range.tensor);
+      const uint64_t begin = layout_.offset[range.tensor] + range.from;
+      hasher.begin();
+      for (uint64_t at = 0; at < range.n; at += kInCache) {
+        const auto n = static_cast<size_t>(std::min<uint64_t>(kInCache, range.n - at));
+        hasher.update(run.outputs[i].data() + at, n);
+        MM2_RETURN_IF_ERROR(file.write_at(begin + at, run.outputs[i].data() + at, n));
       }
-      MM2_RETURN_IF_ERROR(
-          file_of(first.tensor).write_at(begin, run.outputs[i].data(), static_cast<size_t>(n)));
-      i = next;
+      done.digests.push_back(hasher.finish());
     }
     return {};
+  }
+
+  // Ranges that are neighbours in the file go out together.
+  Status copy_piece(const Piece& piece, std::byte* memory, DonePiece& done) {
+    uint32_t file = 0;
+    uint64_t place = 0;  // of what waits in memory
+    size_t waits = 0;
+    const auto put = [&]() -> Status {
+      if (waits == 0) return {};
+      MM2_RETURN_IF_ERROR(folder_->file(file).write_at(place, memory, waits));
+      place += waits;
+      waits = 0;
+      return {};
+    };
+    Hasher hasher(HashKind::xxh3);
+    for (size_t i = 0; i < piece.copies.size(); ++i) {
+      const OutputRange& range = piece.outputs[i];
+      const CopyFrom& from = piece.copies[i];
+      const uint64_t begin = layout_.offset[range.tensor] + range.from;
+      if (layout_.file_of[range.tensor] != file || begin != place + waits) {
+        MM2_RETURN_IF_ERROR(put());
+        file = layout_.file_of[range.tensor];
+        place = begin;
+      }
+      hasher.begin();
+      for (uint64_t at = 0; at < range.n;) {
+        if (waits == kInCache) MM2_RETURN_IF_ERROR(put());
+        const auto n = static_cast<size_t>(std::min<uint64_t>(kInCache - waits, range.n - at));
+        MM2_RETURN_IF_ERROR(from.source->read(*from.tensor, from.from + at, n, memory + waits));
+        hasher.update(memory + waits, n);
+        waits += n;
+        at += n;
+      }
+      done.digests.push_back(hasher.finish());
+    }
+    return put();
   }
 
   Status report_progress(const Piece& piece) {
