@@ -12,4 +12,8 @@ namespace mm2 {
 Status dequantize_rows(const WeightPlace& place, const WeightDescription& description,
                        const TensorSource& source, int64_t first_row, int64_t n_rows, float* to);
 
+/// Numbers of a row of E4M3 codes, none of them NaN: each times the scale of its patch_cols neighbours.
+void dequantize_e4m3_row(const uint8_t* codes, const float* scales, int64_t patch_cols,
+                         int64_t n_cols, float* to);
+
 }  // namespace mm2

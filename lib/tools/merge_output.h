@@ -34,9 +34,9 @@ struct MergedWeight {
 };
 
 /// Adds the output tensors and the pieces that fill them. Small weights are one piece; large ones are
-/// merged in slabs of rows, whose scans the first piece to come makes for all. `index` goes into the
-/// notes.
-void plan_merged(MergedWeight weight, size_t index, WritePlan& plan);
+/// merged in slabs of rows, whose scans the first piece to come makes for all, while the others wait:
+/// these go to `later`, to be added when all weights are planned. `index` goes into the notes.
+void plan_merged(MergedWeight weight, size_t index, WritePlan& plan, std::vector<Piece>& later);
 
 /// Adds the weight as `view` stores it, under its official name. Its stored_kind must be one.
 Status plan_copied(const std::shared_ptr<CheckpointView>& view, const ViewWeight& weight,

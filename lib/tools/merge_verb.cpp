@@ -201,6 +201,8 @@ class MergeVerb {
     for (const ViewWeight& weight : lead_->weights()) {
       if (!is_tied(weight)) MM2_RETURN_IF_ERROR(add(weight, to));
     }
+    to.pieces.insert(to.pieces.end(), std::make_move_iterator(later_.begin()),
+                     std::make_move_iterator(later_.end()));
     MM2_RETURN_IF_ERROR(check_others());
     for (const TensorInfo* tensor : lead_->others()) {
       to.copy(lead_->source(), *tensor, to.add(tensor->name, tensor->dtype, tensor->shape));
@@ -318,7 +320,7 @@ class MergeVerb {
     }
     row.method = merge_method_name(merged.rule.method);
     row.t = merged.rule.t;
-    plan_merged(std::move(merged), rows_.size(), to);
+    plan_merged(std::move(merged), rows_.size(), to, later_);
     rows_.push_back(std::move(row));
     return {};
   }
@@ -466,6 +468,7 @@ class MergeVerb {
   Views views_;
   std::shared_ptr<CheckpointView> lead_;
   std::vector<Row> rows_;
+  std::vector<Piece> later_;  // of large weights, behind all others
   size_t n_others_ = 0, n_fp8_ = 0, n_plain_ = 0;
 };
 

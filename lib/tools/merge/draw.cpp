@@ -1,7 +1,6 @@
 #include "tools/merge/draw.h"
 
-#include <algorithm>
-#include <cmath>
+#include <bit>
 #include <numeric>
 
 #include "base/blake2b.h"
@@ -15,6 +14,33 @@ constexpr uint64_t mix(uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
   return z ^ (z >> 31);
+}
+
+// Places in the order of the magnitudes there, equal ones in their own order: each with its magnitude
+// in the upper half. Sizes of floats compare as their bits do, so a radix sort has them in three
+// passes.
+std::vector<uint64_t> by_magnitude(const float* values, size_t n) {
+  constexpr int kPasses = 3, kDigit = 11, kFirst = 32;
+  constexpr size_t kBuckets = size_t{1} << kDigit;
+  std::vector<uint64_t> from(n), to(n);
+  std::vector<uint32_t> counts(kPasses * kBuckets);
+  const auto digit = [](uint64_t entry, int pass) {
+    return static_cast<size_t>(entry >> (kFirst + pass * kDigit)) & (kBuckets - 1);
+  };
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t magnitude = std::bit_cast<uint32_t>(values[i]) & 0x7fffffffu;
+    from[i] = uint64_t{magnitude} << kFirst | i;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      ++counts[static_cast<size_t>(pass) * kBuckets + digit(from[i], pass)];
+    }
+  }
+  for (int pass = 0; pass < kPasses; ++pass) {
+    uint32_t* const places = counts.data() + static_cast<size_t>(pass) * kBuckets;
+    std::exclusive_scan(places, places + kBuckets, places, 0u);
+    for (const uint64_t entry : from) to[places[digit(entry, pass)]++] = entry;
+    from.swap(to);
+  }
+  return from;
 }
 
 }  // namespace
@@ -39,15 +65,11 @@ void CounterDraw::fill(int parent, int64_t first, std::span<double> to) const {
 
 std::vector<double> della_probabilities(const float* values, size_t n, double density,
                                         double epsilon) {
-  std::vector<uint32_t> order(n);
-  std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [values](uint32_t a, uint32_t b) {
-    return std::abs(values[a]) < std::abs(values[b]);
-  });
   std::vector<double> chance(n, density);
   if (n < 2) return chance;
+  const std::vector<uint64_t> order = by_magnitude(values, n);
   for (size_t rank = 0; rank < n; ++rank) {
-    chance[order[rank]] =
+    chance[static_cast<uint32_t>(order[rank])] =
         density - epsilon + 2 * epsilon * static_cast<double>(rank) / static_cast<double>(n - 1);
   }
   return chance;

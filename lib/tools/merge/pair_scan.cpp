@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+
+#include "base/vector_code.h"
 
 #include "tools/merge/rows.h"
 
@@ -14,47 +17,78 @@ double folded(const double* lanes) {
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-// One row of one block. Compiled for plain x86-64 and for AVX2: the same operations in the same
-// lanes, so the same bits.
-inline __attribute__((always_inline)) void segment_body(const float* a, const float* b, int64_t n,
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+// Four of the eight lanes of a block.
+struct FourSums {
+  FourDoubles aa, ab, bb, dd, abs_diff;
+  FourFloats max_diff;
+  FourInts equal;
+
+  inline __attribute__((always_inline)) void take(const PairBlockSums& from, int first) {
+    std::memcpy(&aa, from.aa + first, sizeof aa);
+    std::memcpy(&ab, from.ab + first, sizeof ab);
+    std::memcpy(&bb, from.bb + first, sizeof bb);
+    std::memcpy(&dd, from.dd + first, sizeof dd);
+    std::memcpy(&abs_diff, from.abs_diff + first, sizeof abs_diff);
+    std::memcpy(&max_diff, from.max_diff + first, sizeof max_diff);
+    std::memcpy(&equal, from.equal + first, sizeof equal);
+  }
+  inline __attribute__((always_inline)) void give(PairBlockSums& to, int first) const {
+    std::memcpy(to.aa + first, &aa, sizeof aa);
+    std::memcpy(to.ab + first, &ab, sizeof ab);
+    std::memcpy(to.bb + first, &bb, sizeof bb);
+    std::memcpy(to.dd + first, &dd, sizeof dd);
+    std::memcpy(to.abs_diff + first, &abs_diff, sizeof abs_diff);
+    std::memcpy(to.max_diff + first, &max_diff, sizeof max_diff);
+    std::memcpy(to.equal + first, &equal, sizeof equal);
+  }
+  inline __attribute__((always_inline)) void add(const float* a, const float* b) {
+    FourFloats x, y;
+    FourDoubles p, q;
+    load_four(a, x);
+    load_four(b, y);
+    load_four(a, p);
+    load_four(b, q);
+    const FourDoubles d = p - q;
+    const FourFloats narrow = __builtin_convertvector(d, FourFloats);
+    const FourFloats difference =
+        reinterpret_cast<FourFloats>(reinterpret_cast<FourInts>(narrow) & INT32_MAX);
+    aa += p * p;
+    ab += p * q;
+    bb += q * q;
+    dd += d * d;
+    abs_diff += __builtin_convertvector(difference, FourDoubles);
+    max_diff = max_diff > difference ? max_diff : difference;
+    equal -= x == y;  // a comparison that holds is -1
+  }
+};
+
+// One row of one block.
+inline __attribute__((always_inline)) void segment_loop(const float* a, const float* b, int64_t n,
                                                         PairBlockSums& to) {
-  PairBlockSums sums = to;
-  const auto one = [&sums](int k, float x, float y) __attribute__((always_inline)) {
-    const double p = x, q = y, d = p - q;
-    const float difference = std::abs(static_cast<float>(d));
-    sums.aa[k] += p * p;
-    sums.ab[k] += p * q;
-    sums.bb[k] += q * q;
-    sums.dd[k] += d * d;
-    sums.abs_diff[k] += double{difference};
-    sums.max_diff[k] = sums.max_diff[k] > difference ? sums.max_diff[k] : difference;
-    sums.equal[k] += x == y ? 1u : 0u;
-  };
   constexpr int kLanes = PairBlockSums::kLanes;
+  FourSums low, high;
+  low.take(to, 0);
+  high.take(to, 4);
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) one(k, a[i + k], b[i + k]);
+    low.add(a + i, b + i);
+    high.add(a + i + 4, b + i + 4);
   }
-  for (int k = 0; i < n; ++i, ++k) one(k, a[i], b[i]);
-  to = sums;
-}
-
-void segment_plain(const float* a, const float* b, int64_t n, PairBlockSums& to) {
-  segment_body(a, b, n, to);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) void segment_avx2(const float* a, const float* b, int64_t n,
-                                                  PairBlockSums& to) {
-  segment_body(a, b, n, to);
-}
-#endif
-
-PairSegment best_segment() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return segment_avx2;
-#endif
-  return segment_plain;
+  low.give(to, 0);
+  high.give(to, 4);
+  for (int k = 0; i < n; ++i, ++k) {
+    const double p = a[i], q = b[i], d = p - q;
+    const float difference = std::abs(static_cast<float>(d));
+    to.aa[k] += p * p;
+    to.ab[k] += p * q;
+    to.bb[k] += q * q;
+    to.dd[k] += d * d;
+    to.abs_diff[k] += double{difference};
+    to.max_diff[k] = to.max_diff[k] > difference ? to.max_diff[k] : difference;
+    to.equal[k] += a[i] == b[i] ? 1u : 0u;
+  }
 }
 
 void derive(PairFigures& f) {
@@ -93,7 +127,6 @@ PairScan::PairScan(std::string_view tensor, const Shape& shape)
     : tensor_(tensor),
       n_rows_(shape.n_rows()),
       n_cols_(shape.n_cols()),
-      segment_(best_segment()),
       blocks_(static_cast<size_t>((shape.n_cols() + kBlock - 1) / kBlock)) {
   figures_.n_elements = static_cast<uint64_t>(shape.n_elements());
 }
@@ -143,7 +176,8 @@ Status PairScan::add(int64_t first_row, int64_t n_rows, const float* a, const fl
     const float* const row_b = b + r * n_cols_;
     for (size_t block = 0; block < blocks_.size(); ++block) {
       const int64_t from = static_cast<int64_t>(block) * kBlock;
-      segment_(row_a + from, row_b + from, std::min(kBlock, n_cols_ - from), blocks_[block]);
+      VectorCode<segment_loop>::run(row_a + from, row_b + from, std::min(kBlock, n_cols_ - from),
+                                    blocks_[block]);
     }
     ++next_row_;
     if (next_row_ % kBlock == 0 || next_row_ == n_rows_) close_blocks();

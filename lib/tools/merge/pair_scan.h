@@ -43,7 +43,6 @@ struct PairBlockSums {
   float max_diff[kLanes] = {};
   uint32_t equal[kLanes] = {};
 };
-using PairSegment = void (*)(const float* a, const float* b, int64_t n, PairBlockSums& to);
 
 /// One pass over both tensors. Products are added up in FP64 in eight lanes for each block of 128
 /// columns and 128 rows, then block after block: the figures do not depend on how the rows are cut
@@ -66,7 +65,6 @@ class PairScan {
   std::string tensor_;
   int64_t n_rows_, n_cols_;
   int64_t next_row_ = 0;
-  PairSegment segment_;
   std::vector<PairBlockSums> blocks_;  // of the row of blocks that is being added up
   PairFigures figures_;
 };

@@ -2,42 +2,56 @@
 
 #include <cmath>
 
-#include "tools/quantize/lanes.h"
+#include "base/vector_code.h"
 
 namespace mm2::coding {
+namespace {
+
+// Bits of negative numbers but the sign turned over, numbers compare as integers do.
+int32_t ordered(int32_t bits) {
+  return bits ^ (bits >> 31 & INT32_MAX);
+}
+
+inline __attribute__((always_inline)) void extremes_loop(const float* weights, int64_t n,
+                                                         int32_t& lowest, int32_t& highest,
+                                                         int32_t& largest) {
+  int32_t low = 0, high = 0, size = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<int32_t>(weights[i]);
+    const int32_t of_size = bits & INT32_MAX, place = bits ^ (bits >> 31 & INT32_MAX);
+    low = place < low ? place : low;
+    high = place > high ? place : high;
+    size = of_size > size ? of_size : size;
+  }
+  lowest = low;
+  highest = high;
+  largest = size;
+}
+
+inline __attribute__((always_inline)) int32_t size_loop(const float* weights, int64_t n) {
+  int32_t size = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int32_t of_size = std::bit_cast<int32_t>(weights[i]) & INT32_MAX;
+    size = of_size > size ? of_size : size;
+  }
+  return size;
+}
+
+}  // namespace
+
 Extremes extremes(const float* weights, int64_t n) {
-  constexpr int kVectors = 4;
-  Floats low[kVectors] = {}, high[kVectors] = {};
-  Ints bad[kVectors] = {};
-  int64_t i = 0;
-  for (; i + 4 * kVectors <= n; i += 4 * kVectors) {
-    for (int v = 0; v < kVectors; ++v) {
-      const Floats x = load(weights + i + 4 * v);
-      low[v] = x < low[v] ? x : low[v];
-      high[v] = x > high[v] ? x : high[v];
-      const Floats none = x - x;  // +0 of a number, NaN of anything else
-      bad[v] |= as_ints(none);
-    }
-  }
-  for (int v = 1; v < kVectors; ++v) {
-    low[0] = low[v] < low[0] ? low[v] : low[0];
-    high[0] = high[v] > high[0] ? high[v] : high[0];
-    bad[0] |= bad[v];
-  }
+  constexpr int32_t kMinusZero = -1;  // no less than 0
+  int32_t low, high, size;
+  VectorCode<extremes_loop>::run(weights, n, low, high, size);
   Extremes e;
-  uint32_t wrong = 0;
-  for (int l = 0; l < 4; ++l) {
-    e.low = at_most(e.low, low[0][l]);
-    e.high = at_least(e.high, high[0][l]);
-    wrong |= static_cast<uint32_t>(bad[0][l]);
-  }
-  for (; i < n; ++i) {
-    e.low = at_most(e.low, weights[i]);
-    e.high = at_least(e.high, weights[i]);
-    wrong |= bits_of(weights[i] - weights[i]);
-  }
-  e.finite = wrong == 0;
+  e.low = std::bit_cast<float>(low == kMinusZero ? 0 : ordered(low));
+  e.high = std::bit_cast<float>(high);
+  e.finite = size < kInfinityBits;
   return e;
+}
+
+int32_t largest_size_bits(const float* weights, int64_t n) {
+  return VectorCode<size_loop>::run(weights, n);
 }
 
 Status not_finite(const WeightRows& rows) {

@@ -29,6 +29,11 @@ struct Extremes {
 /// Of n weights.
 Extremes extremes(const float* weights, int64_t n);
 
+constexpr int32_t kInfinityBits = 0x7f800000;
+
+/// The largest size of n weights as bits: kInfinityBits and above where one is no finite number.
+int32_t largest_size_bits(const float* weights, int64_t n);
+
 /// The largest size of kN weights as bits: not finite where it is at least that of infinity.
 template <int kN>
 int32_t largest_bits(const float* weights) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "base/vector_code.h"
 #include "tools/quantize/integers.h"
 #include "tools/quantize/lanes.h"
 
@@ -46,15 +47,24 @@ double search_loss(const float* weights, const float* importance, int64_t n, flo
   return sum.value();
 }
 
+template <Arithmetic kType>
+inline __attribute__((always_inline)) void codes_loop(const float* __restrict weights, int64_t n,
+                                                      const GroupCodes& g,
+                                                      uint8_t* __restrict codes) {
+  const float scale = g.scale, shift = g.shift, low = g.low, high = g.high;
+  const auto middle = static_cast<uint32_t>(g.middle);
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = narrow<kType>(narrow<kType>(weights[i] / scale) + shift);
+    const float held = at_most(at_least(x, low), high);
+    codes[i] = static_cast<uint8_t>(bits_of(held + 0x1.8p23f) + middle);
+  }
+}
+
 }  // namespace
 
 template <Arithmetic kType>
 void group_codes(const float* weights, int64_t n, const GroupCodes& g, uint8_t* codes) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float x = narrow<kType>(narrow<kType>(weights[i] / g.scale) + g.shift);
-    const float held = at_most(at_least(x, g.low), g.high);
-    codes[i] = static_cast<uint8_t>(bits_of(held + 0x1.8p23f) + static_cast<uint32_t>(g.middle));
-  }
+  VectorCode<codes_loop<kType>>::run(weights, n, g, codes);
 }
 template void group_codes<Arithmetic::f32>(const float*, int64_t, const GroupCodes&, uint8_t*);
 template void group_codes<Arithmetic::bf16>(const float*, int64_t, const GroupCodes&, uint8_t*);

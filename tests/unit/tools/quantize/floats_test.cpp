@@ -190,6 +190,52 @@ TEST_CASE("floats: merged FP8 parents, largest size and search for the least err
   }
 }
 
+TEST_CASE(
+    "floats: the search for an FP8 scale misses no candidate, whatever the weights are like") {
+  // The search looks at F32 sums first and at exact ones only where those cannot decide. Here each
+  // candidate is tried in long double; sums of 16384 squares in FP64 are right to 2^-39.
+  std::mt19937 random(5);
+  std::normal_distribution<float> bell(0, 1);
+  const auto error_of = [](const Matrix& w, float scale) {
+    long double sum = 0;
+    for (const float x : w.values) {
+      const float size = std::fabs(x);
+      const auto d =
+          static_cast<long double>(e4m3_to_f32(coding::e4m3_code(size / scale)) * scale) - size;
+      sum += d * d;
+    }
+    return sum;
+  };
+  for (const int64_t cols : {128, 96, 100}) {
+    for (int kind = 0; kind < 8; ++kind) {
+      INFO("columns " << cols << ", kind " << kind);
+      Matrix w(128, cols);
+      for (float& x : w.values) {
+        const float g = bell(random);
+        x = kind == 0   ? 0.02f * g
+            : kind == 1 ? std::exp2(4 * g)                       // sizes of many powers of two
+            : kind == 2 ? 3e-21f * g                             // squares vanish in F32
+            : kind == 3 ? 5e18f * g                              // and leave its range
+            : kind == 4 ? 1e-9f * g                              // beside one outlier: small codes
+            : kind == 5 ? e4m3_to_f32(coding::e4m3_code(9 * g))  // exact with a scale of 1
+            : kind == 6 ? (g > 0 ? 1.0f : -1.0f)                 // one size
+                        : std::ldexp(std::nearbyint(8 * g), -12);  // a coarse grid: many ties
+      }
+      if (kind == 4) w.values[77] = 1;
+      if (kind == 5) w.values[3] = 448;
+      const Made made = fp8(w, {Fp8Rule::mse});
+      REQUIRE(made.scales.size() == 1);
+      const long double chosen = error_of(w, made.scales[0]);
+      float size = 0;
+      for (const float x : w.values) size = std::max(size, std::fabs(x));
+      for (int k = 0; k < 25; ++k) {
+        const float scale = size / 448 * (static_cast<float>(92 + k) / 100.0f);
+        CHECK(chosen <= error_of(w, scale) * (1 + 0x1p-38L));
+      }
+    }
+  }
+}
+
 TEST_CASE("floats: FP8 and back gives the same codes and scales, through BF16 the same codes") {
   const ToolFile file("fp8_merge/fp8_merge.safetensors");
   Matrix a = dequantized(file, "parent_a");
