@@ -1,12 +1,14 @@
 #include "tools/quantize_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
 
 #include "base/glob.h"
+#include "base/vector_code.h"
 #include "tensor/convert.h"
 #include "tools/writing.h"
 
@@ -345,44 +347,92 @@ Status QuantizePlan::run_member(const Member& member, const QuantContext& contex
   return {};
 }
 
+namespace {
+
+// BF16 of n numbers. False where one changed, where `exact`, or became infinite: refuse() tells.
+inline __attribute__((always_inline)) bool bf16_loop(const float* __restrict from, int64_t n,
+                                                     bool exact, uint16_t* __restrict to) {
+  constexpr uint32_t kInfinity = 0x7f800000u;
+  uint32_t differ = 0, beyond = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = f32_to_bf16(from[i]);
+    const auto was = std::bit_cast<uint32_t>(from[i]);
+    const auto is = std::bit_cast<uint32_t>(bf16_to_f32(to[i]));
+    differ |= was ^ is;
+    beyond |= (is & kInfinity) == kInfinity ? 1u : 0u;
+  }
+  return beyond == 0 && (!exact || differ == 0);
+}
+
+// Rows of a weight as numbers of a type.
+struct Narrowing {
+  const CheckpointView& view;
+  const ViewWeight& weight;
+  Dtype dtype;
+  bool exact;
+
+  // Some rows at a time, which stay in the core's cache.
+  static constexpr int64_t kRows = 64;
+
+  Status run(int64_t first, int64_t n_rows, PieceRun& run) const {
+    const int64_t cols = weight.place.n_cols();
+    auto* const numbers = reinterpret_cast<float*>(run.scratch.data());
+    std::byte* to = run.outputs[0].data();
+    for (int64_t row = 0; row < n_rows; row += kRows) {
+      const int64_t n = std::min(kRows, n_rows - row) * cols;
+      MM2_RETURN_IF_ERROR(view.rows(weight, first + row, n / cols, numbers));
+      if (dtype == Dtype::f32) {
+        std::memcpy(to, numbers, static_cast<size_t>(n) * 4);
+        to += n * 4;
+        continue;
+      }
+      auto* const narrow = reinterpret_cast<uint16_t*>(to);
+      if (dtype != Dtype::bf16 || !VectorCode<bf16_loop>::run(numbers, n, exact, narrow)) {
+        MM2_RETURN_IF_ERROR(one_by_one(first + row, numbers, n, narrow));
+      }
+      to += n * 2;
+    }
+    return {};
+  }
+
+ private:
+  Status one_by_one(int64_t first_row, const float* numbers, int64_t n, uint16_t* to) const {
+    const int64_t cols = weight.place.n_cols();
+    for (int64_t i = 0; i < n; ++i) {
+      const float x = numbers[i];
+      to[i] = dtype == Dtype::bf16 ? f32_to_bf16(x) : f32_to_f16(x);
+      const float back = dtype == Dtype::bf16 ? bf16_to_f32(to[i]) : f16_to_f32(to[i]);
+      const auto place_of = [&] {
+        return join(weight.place.name, ": row ", first_row + i / cols, ", column ", i % cols, ": ",
+                    x);
+      };
+      if (std::isfinite(x) && !std::isfinite(back)) {
+        return error(Code::numeric, place_of(), " leaves the range of ", dtype_name(dtype));
+      }
+      if (exact && back != x) {
+        return error(Code::check_failed, place_of(), " would be rounded to ", back);
+      }
+    }
+    return {};
+  }
+};
+
+}  // namespace
+
 void plan_numbers(const CheckpointView& view, const ViewWeight& weight, Dtype dtype, bool exact,
                   WritePlan& plan) {
   const WeightPlace& place = weight.place;
   const uint32_t to = plan.add(place.name, dtype, place.shape);
   const uint64_t width = dtype == Dtype::f32 ? 4 : 2;
-  for_each_slab(place.n_rows(), place.n_cols(), 8, [&](int64_t first, int64_t n) {
-    const int64_t cols = place.n_cols();
-    const auto count = static_cast<size_t>(n * cols);
+  const Narrowing narrowing{view, weight, dtype, exact};
+  for_each_slab(place.n_rows(), place.n_cols(), Narrowing::kRows, [&](int64_t first, int64_t n) {
+    const auto cols = static_cast<uint64_t>(place.n_cols());
     Piece piece;
-    piece.outputs = {{to, static_cast<uint64_t>(first * cols) * width, count * width}};
+    piece.outputs = {
+        {to, static_cast<uint64_t>(first) * cols * width, static_cast<uint64_t>(n) * cols * width}};
     piece.bytes_read = CheckpointView::bytes_of_rows(weight, n);
-    piece.scratch = count * sizeof(float);
-    piece.run = [&view, &weight, dtype, exact, first, n, cols, count](PieceRun& run) -> Status {
-      auto* numbers = reinterpret_cast<float*>(run.scratch.data());
-      MM2_RETURN_IF_ERROR(view.rows(weight, first, n, numbers));
-      for (size_t i = 0; i < count; ++i) {
-        const float x = numbers[i];
-        std::byte* at = run.outputs[0].data() + i * (dtype == Dtype::f32 ? 4 : 2);
-        if (dtype == Dtype::f32) {
-          std::memcpy(at, &x, sizeof x);
-          continue;
-        }
-        const uint16_t bits = dtype == Dtype::bf16 ? f32_to_bf16(x) : f32_to_f16(x);
-        const float back = dtype == Dtype::bf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
-        const auto place_of = [&] {
-          return join(weight.place.name, ": row ", first + static_cast<int64_t>(i) / cols,
-                      ", column ", static_cast<int64_t>(i) % cols, ": ", x);
-        };
-        if (std::isfinite(x) && !std::isfinite(back)) {
-          return error(Code::numeric, place_of(), " leaves the range of ", dtype_name(dtype));
-        }
-        if (exact && back != x) {
-          return error(Code::check_failed, place_of(), " would be rounded to ", back);
-        }
-        std::memcpy(at, &bits, sizeof bits);
-      }
-      return {};
-    };
+    piece.scratch = static_cast<uint64_t>(std::min(n, Narrowing::kRows)) * cols * sizeof(float);
+    piece.run = [narrowing, first, n](PieceRun& run) { return narrowing.run(first, n, run); };
     plan.pieces.push_back(std::move(piece));
   });
 }

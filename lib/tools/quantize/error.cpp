@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/vector_code.h"
 #include "tools/quantize/lanes.h"
 
 namespace mm2 {
@@ -15,35 +16,39 @@ struct Sums {
   float largest = 0;
 };
 
-/// The sums of four lanes each.
-struct LaneSums {
-  coding::DoubleSum square, error_square, error_dot;
-  coding::Floats largest = {};
+double folded(const FourDoubles& lanes) {
+  return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+}
 
-  void add(const coding::Floats& a, const coding::Floats& b) {
-    coding::Doubles x[2], off[2];
-    coding::widen(a, x[0], x[1]);
-    coding::widen(b, off[0], off[1]);
-    off[0] -= x[0];
-    off[1] -= x[1];
-    square.add(x[0] * x[0], x[1] * x[1]);
-    error_square.add(off[0] * off[0], off[1] * off[1]);
-    error_dot.add(x[0] * off[0], x[1] * off[1]);
-    const coding::Floats size = coding::sizes(b - a);
+// Sums of one row in four lanes, always in the same order.
+inline __attribute__((always_inline)) void row_loop(const float* a, const float* b, int64_t n,
+                                                    Sums& to) {
+  FourDoubles square = {}, error_square = {}, error_dot = {};
+  FourFloats largest = {};
+  const auto add = [&](const FourFloats& x, const FourFloats& y) __attribute__((always_inline)) {
+    const FourDoubles was = __builtin_convertvector(x, FourDoubles);
+    const FourDoubles off = __builtin_convertvector(y, FourDoubles) - was;
+    square += was * was;
+    error_square += off * off;
+    error_dot += was * off;
+    const coding::Floats size = coding::sizes(y - x);
     largest = size > largest ? size : largest;
-  }
-};
-
-// Sums of one row, always in the same order.
-Sums row_sums(const float* a, const float* b, int64_t n) {
-  LaneSums lanes;
+  };
   int64_t i = 0;
   for (; i + coding::kLanes <= n; i += coding::kLanes) {
-    lanes.add(coding::load(a + i), coding::load(b + i));
+    add(coding::load(a + i), coding::load(b + i));
   }
-  if (i < n) lanes.add(coding::load_some(a + i, n - i), coding::load_some(b + i, n - i));
-  return {lanes.square.value(), lanes.error_square.value(), lanes.error_dot.value(),
-          std::max({lanes.largest[0], lanes.largest[1], lanes.largest[2], lanes.largest[3]})};
+  if (i < n) add(coding::load_some(a + i, n - i), coding::load_some(b + i, n - i));
+  to.square = folded(square);
+  to.error_square = folded(error_square);
+  to.error_dot = folded(error_dot);
+  to.largest = std::max({largest[0], largest[1], largest[2], largest[3]});
+}
+
+Sums row_sums(const float* a, const float* b, int64_t n) {
+  Sums sums;
+  VectorCode<row_loop>::run(a, b, n, sums);
+  return sums;
 }
 
 template <typename F>

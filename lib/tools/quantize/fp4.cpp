@@ -195,13 +195,9 @@ Status each_group(const WeightRows& rows, uint8_t* codes, uint8_t* scales, const
 }  // namespace
 
 Result<float> largest_size(const WeightRows& rows) {
-  float size = 0;
-  for (int64_t r = 0; r < rows.n_rows; ++r) {
-    const coding::Extremes e = coding::extremes(rows.row(r), rows.n_cols);
-    if (!e.finite) return coding::not_finite(rows);
-    size = std::max(size, e.size());
-  }
-  return size;
+  const int32_t size = coding::largest_size_bits(rows.weights, rows.n_rows * rows.n_cols);
+  if (size >= coding::kInfinityBits) return coding::not_finite(rows);
+  return std::bit_cast<float>(size);
 }
 
 float nvfp4_global_scale(float largest, const Nvfp4Options& options) {

@@ -33,7 +33,7 @@ inline __attribute__((always_inline)) void product_loop(const float* __restrict 
   for (int64_t i = 0; i < n; ++i) codes[i] = coding::e4m3_code(weights[i] * inverse);
 }
 
-// In four lanes, as coding::DoubleSum has them.
+// In four lanes.
 inline __attribute__((always_inline)) double square_loop(const float* weights, int64_t n,
                                                          float scale) {
   FourDoubles sum = {};

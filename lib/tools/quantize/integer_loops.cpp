@@ -26,25 +26,25 @@ Floats narrowed(Floats v) {
 // The squared error of one candidate: every element in the type of the weights, the sum in double.
 // Lanes behind the last weight hold 0, which has no error.
 template <Arithmetic kType>
-double search_loss(const float* weights, const float* importance, int64_t n, float inverse,
-                   float scale, float low, float high) {
+inline __attribute__((always_inline)) double loss_loop(const float* weights,
+                                                       const float* importance, int64_t n,
+                                                       float inverse, float scale, float low,
+                                                       float high) {
   const Floats least = Floats{} + low, most = Floats{} + high;
-  DoubleSum sum;
-  const auto error = [&](Floats w) {
+  FourDoubles sum = {};
+  const auto add = [&](const Floats& w, const Floats& by) __attribute__((always_inline)) {
     const Floats code = nearest(at_most(at_least(narrowed<kType>(inverse * w), least), most));
     const Floats off = narrowed<kType>(narrowed<kType>(scale * code) - w);
-    return off * off;
+    const Floats square = importance == nullptr ? off * off : off * off * by;
+    sum += __builtin_convertvector(square, FourDoubles);
+  };
+  const auto weight_of = [&](int64_t i) {
+    return importance == nullptr ? weights + i : importance + i;
   };
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const Floats square = error(load(weights + i));
-    sum.add(importance == nullptr ? square : square * load(importance + i));
-  }
-  if (i < n) {
-    const Floats square = error(load_some(weights + i, n - i));
-    sum.add(importance == nullptr ? square : square * load_some(importance + i, n - i));
-  }
-  return sum.value();
+  for (; i + kLanes <= n; i += kLanes) add(load(weights + i), load(weight_of(i)));
+  if (i < n) add(load_some(weights + i, n - i), load_some(weight_of(i), n - i));
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 template <Arithmetic kType>
@@ -86,8 +86,8 @@ float searched_scale(const float* weights, const float* importance, int64_t n, i
     const auto factor = static_cast<float>(-(static_cast<double>(half) - 0.06 * k));
     const float candidate = narrow<kType>(factor * inverse);
     const float scale = reciprocal<kType>(candidate);
-    const double loss =
-        search_loss<kType>(weights, importance, n, candidate, scale, -half, half - 1);
+    const double loss = VectorCode<loss_loop<kType>>::run(weights, importance, n, candidate, scale,
+                                                          -half, half - 1);
     if (step != -101 && !(loss < best)) continue;
     best = loss;
     best_scale = scale;

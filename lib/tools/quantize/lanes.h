@@ -33,30 +33,6 @@ inline Floats as_floats(Ints v) {
   return reinterpret_cast<Floats>(v);
 }
 
-/// Four doubles as two times two: the form that compiles to vector code.
-inline void widen(const Floats& v, Doubles& low, Doubles& high) {
-  typedef double Four __attribute__((vector_size(32)));
-  const Four all = __builtin_convertvector(v, Four);
-  low = __builtin_shufflevector(all, all, 0, 1);
-  high = __builtin_shufflevector(all, all, 2, 3);
-}
-
-/// A sum in four lanes of doubles; value() adds them in a fixed order.
-struct DoubleSum {
-  Doubles low = {}, high = {};
-
-  void add(Doubles a, Doubles b) {
-    low += a;
-    high += b;
-  }
-  void add(const Floats& v) {
-    Doubles a, b;
-    widen(v, a, b);
-    add(a, b);
-  }
-  double value() const { return (low[0] + low[1]) + (high[0] + high[1]); }
-};
-
 inline Floats sizes(Floats v) {
   return as_floats(as_ints(v) & INT32_MAX);
 }
