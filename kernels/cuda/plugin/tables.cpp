@@ -1,4 +1,5 @@
 #include "kernels/cuda/decode/decode.h"
+#include "kernels/cuda/decode/plan.h"
 #include "kernels/cuda/plugin/engine.h"
 #include "kernels/cuda/simple/simple.h"
 
@@ -26,7 +27,8 @@ Tables tables_of_step(const Tables& tables, int32_t activations) {
 }
 
 int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step) {
-  if (tables.n > 1) return -1;
+  const bool is_small = step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
+  if (tables.n > 1) return is_small ? step_launches(shape, step.n_outputs > 0) : -1;
   // Embeddings, angles, how rows ended; norm, qkv in four, attention, o, norm, router and experts in
   // two each; rows that want logits, norm, head.
   return 3 + 12 * shape.n_layers + (step.n_outputs > 0 ? 3 : 0);

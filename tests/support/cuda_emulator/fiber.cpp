@@ -4,6 +4,7 @@
 #include <string.h>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(__SANITIZE_THREAD__)
@@ -78,6 +79,9 @@ Fiber::~Fiber() {
 }
 
 void Fiber::start(void (*entry)()) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stack_, kStackBytes);  // a launch that failed left its frames there
+#endif
 #if defined(__x86_64__)
   // Entered by `ret` from a stack that looks as if `entry` had been called: 8 below a multiple of 16.
   void** top = reinterpret_cast<void**>(stack_ + kStackBytes);

@@ -90,8 +90,7 @@ class TwoModels {
     *there = static_cast<const float*>(memory_.upload(*here, n * 4));
   }
 
-  void matrix(int64_t n_out, int64_t n_in, Format f, Matrix* here, Matrix* there) {
-    if (f.scheme != kPlain && f.patch_cols > n_in) f.patch_cols = n_in;
+  void matrix(int64_t n_out, int64_t n_in, const Format& f, Matrix* here, Matrix* there) {
     weights_.emplace_back(random_, n_out, n_in, f, 0.15f);
     *here = weights_.back().generic;
     *there = *here;

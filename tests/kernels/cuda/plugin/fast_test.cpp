@@ -1,0 +1,132 @@
+// Engines of fast kernels through the table: what their callers rely on. Whether the numbers are right
+// is a matter of the tests of those kernels.
+#include "kernels/cuda/plugin/two_models.h"
+
+using namespace support;
+
+namespace {
+
+const int32_t kBlocks[2][2] = {{4, 1}, {0, 6}};
+
+ModelShape fast_shape() {
+  ModelShape s = odd_shape();
+  s.n_layers = 2;
+  s.hidden = 64;
+  s.n_heads = 4;
+  s.n_kv_heads = 2;
+  s.head_dim = 32;
+  s.rotary_dim = 16;
+  s.intermediate = 48;
+  s.n_vocab = 40;
+  return s;
+}
+
+const Format kFp8Blocks{kFp8, kF32, 8, 0, 0, 128, 128};
+
+/// The last rows of logits of a step.
+std::vector<float> last_row(const Outcome& outcome, int32_t n_vocab) {
+  return {outcome.logits.end() - n_vocab, outcome.logits.end()};
+}
+
+}  // namespace
+
+TEST_CASE("cuda plugin fast: a sequence has the same bits however its tokens are cut into steps") {
+  const Emulated emulated;
+  const OpenDevice device;
+  Random random(101);
+  const int32_t n_vocab = fast_shape().n_vocab;
+  const std::vector<int32_t> prompt = {1, 2, 39, 4, 5, 6, 7, 8, 9, 10, 11, 30};
+  for (const Format& f : {plain(kBF16), kFp8Blocks}) {
+    for (const int32_t number : {kBF16, kE4M3}) {
+      TwoModels model(random, fast_shape(), f, device.get());
+      TwoEngines engines(model, device.get(), number, kFast);
+      Tokens whole, first, second, with_other;
+      whole.add(prompt, 0, 1, kBlocks[0]);
+      first.add({prompt.begin(), prompt.begin() + 5}, 0, 0, kBlocks[0]);
+      second.add({prompt.begin() + 5, prompt.end()}, 5, 1, kBlocks[0]);
+      with_other.add({3, 3, 3, 17, 21}, 0, 1, kBlocks[1]);
+      with_other.add(prompt, 0, 1, kBlocks[0]);
+      const Outcome want = engines.on_device(whole.plan(kBF16));
+      REQUIRE(want.code == kDeviceOk);
+      CHECK_THAT(plugin().describe(engines.engine()), !Catch::Contains("\"simple\""));
+      CHECK(engines.on_device(first.plan(kBF16)).code == kDeviceOk);
+      CHECK(same_bits(last_row(engines.on_device(second.plan(kBF16)), n_vocab), want.logits));
+      CHECK(same_bits(last_row(engines.on_device(with_other.plan(kBF16)), n_vocab), want.logits));
+      CHECK(emulated.last_failure() == "");
+    }
+  }
+}
+
+TEST_CASE(
+    "cuda plugin fast: activations of F32, and models without fast kernels, get simple ones") {
+  const Emulated emulated;
+  const OpenDevice device;
+  Random random(102);
+  TwoModels model(random, fast_shape(), plain(kBF16), device.get());
+  Tokens tokens;
+  tokens.add({1, 2, 3}, 0, 1, kBlocks[0]);
+  {
+    TwoEngines engines(model, device.get(), kBF16, kFast);
+    const StepPlan plan = tokens.plan(kF32);
+    CHECK(same_bits(engines.on_device(plan).logits, engines.on_host(plan).logits));
+    CHECK_THAT(plugin().describe(engines.engine()), Catch::Contains("\"simple\""));
+  }
+  TwoEngines engines(model, device.get(), kF32, kFast);  // no fast kernels for such a cache
+  const StepPlan plan = tokens.plan(kBF16);
+  CHECK(same_bits(engines.on_device(plan).logits, engines.on_host(plan).logits));
+}
+
+TEST_CASE("cuda plugin fast: launches are those told, an engine takes what was said") {
+  const Emulated emulated;
+  const OpenDevice device;
+  Random random(103);
+  TwoModels model(random, fast_shape(), plain(kBF16), device.get());
+  TwoEngines engines(model, device.get(), kBF16, kFast);
+  (void)model.device_model();
+  const auto before = emulated.counts();
+  DeviceEngine* engine = engines.engine();
+  const auto with = emulated.counts();
+  CHECK(with.allocated_bytes - before.allocated_bytes ==
+        plugin().engine_bytes(&model.shape, &engines.options));
+  Tokens tokens;
+  tokens.add({1, 2, 3}, 0, 1, kBlocks[0]);
+  CHECK(engines.on_device(tokens.plan(kBF16)).code == kDeviceOk);
+  const auto after = emulated.counts();
+  CHECK(after.allocated_bytes == with.allocated_bytes);
+  CHECK_THAT(
+      plugin().describe(engine),
+      Catch::Contains("\"launches\":" + std::to_string(after.launches - with.launches) + ","));
+}
+
+TEST_CASE("cuda plugin fast: an observer of ids and an interrupt reach fast kernels") {
+  const Emulated emulated;
+  const OpenDevice device;
+  Random random(104);
+  TwoModels model(random, fast_shape(), plain(kBF16), device.get());
+  TwoEngines engines(model, device.get(), kBF16, kFast);
+  Tokens tokens;
+  tokens.add({1, 2, 3}, 0, 1, kBlocks[0]);
+  struct Seen {
+    std::vector<int32_t> layers;
+    bool ascending = true;
+  } seen;
+  const Observer observer{&seen, [](void* self, const char* name, int32_t layer, const void* values,
+                                    int32_t number, int64_t n_rows, int64_t width) {
+                            Seen& s = *static_cast<Seen*>(self);
+                            if (std::string(name) != "topk_ids" || number != kI32) return;
+                            s.layers.push_back(layer);
+                            const auto* ids = static_cast<const int32_t*>(values);
+                            for (int64_t i = 0; i < n_rows * width; ++i) {
+                              const bool first = i % width == 0;
+                              s.ascending &= ids[i] >= 0 && ids[i] < fast_shape().n_experts &&
+                                             (first || ids[i] > ids[i - 1]);
+                            }
+                          }};
+  StepPlan plan = tokens.plan(kBF16);
+  plan.observer = &observer;
+  CHECK(engines.on_device(plan).code == kDeviceOk);
+  CHECK(seen.layers == std::vector<int32_t>{0, 1});
+  CHECK(seen.ascending);
+  plan.interrupted = [](void*) { return int32_t{1}; };
+  CHECK(engines.on_device(plan).code == kDeviceInterrupted);
+}
