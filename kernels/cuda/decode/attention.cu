@@ -1,68 +1,31 @@
+#include "kernels/cuda/decode/attention_rows.h"
 #include "kernels/cuda/decode/attention_sums.h"
-#include "kernels/cuda/decode/attention_tile.h"
-#include "kernels/cuda/decode/rows.h"
 
 namespace mm2::kernels::cuda {
 namespace {
 
-constexpr int32_t kGroups = kAttentionThreads / kWarpgroup;
-constexpr int32_t kGroupTiles = kChunkPositions / kGroups / kTilePositions;
-constexpr int32_t kWeightTile = kMostQueries * kTileRowBytes;  // 64 positions of 8 queries
-
-/// Shared memory of the kernel.
-struct Shared {
-  char q[2 * kWeightTile];                 // of 128 columns
-  char weights[kGroups][2 * kWeightTile];  // upper parts, then lower ones
-  float y[kGroups][kMostQueries][kMostHeadDim];
-  float greatest[kGroups][kMostQueries], total[kGroups][kMostQueries];
-  float warps[kGroups][4][kMostQueries];
-  float room[kGroups][4];
-  float q_factor[kDecodeTokens], k_factor[kDecodeTokens];
-  uint32_t last;
-};
-
-/// What a block of threads works on.
-struct ChunkUnit {
-  int32_t row, kv_head, chunk;
-};
-__device__ inline ChunkUnit chunk_unit(const StepInput& in, int32_t n_kv_heads, int64_t i) {
-  ChunkUnit u{};
-  for (;; ++u.row) {
-    const int32_t last = in.first_token[u.row] + in.row_tokens[u.row] - 1;
-    const int64_t n = chunks_of(in.positions[last]);
-    if (i < n * n_kv_heads) {
-      u.kv_head = static_cast<int32_t>(i / n);
-      u.chunk = static_cast<int32_t>(i % n);
-      return u;
-    }
-    i -= n * n_kv_heads;
-  }
-}
-
 template <int32_t number, int32_t kDim>
-class Attention {
+class Attention : public AttentionRows<number, kDim> {
+  using Rows = AttentionRows<number, kDim>;
+  using Rows::block_of, Rows::sync_group;
+  using Rows::s, Rows::to, Rows::group, Rows::thread, Rows::queries, Rows::width;
+
  public:
-  __device__ Attention(const AttentionStep& step, Shared& shared)
-      : s(step),
-        to(shared),
-        group(static_cast<int32_t>(threadIdx.x) / kWarpgroup),
-        thread(static_cast<int32_t>(threadIdx.x) % kWarpgroup),
-        queries(step.n_heads / step.n_kv_heads),
-        width((step.n_heads + 2 * step.n_kv_heads) * step.head_dim) {}
+  __device__ Attention(const AttentionStep& step, Shared& shared) : Rows(step, shared) {}
 
   __device__ void run() {
-    find_factors();
+    this->find_factors();
     const int64_t n = attention_units(*s.input, s.n_kv_heads);
     const Share share = share_of(n, gridDim.x, blockIdx.x);
     for (int64_t i = share.first; i < share.end; ++i) {
       const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, i);
       const int32_t first = s.input->first_token[u.row], end = first + s.input->row_tokens[u.row];
       for (int32_t t = first; t < end; ++t) {
-        if (s.input->positions[t] / kChunkPositions == u.chunk) store_position(u, t);
+        if (s.input->positions[t] / kChunkPositions == u.chunk) this->store_position(u, t);
       }
       for (int32_t t = first; t < end; ++t) {
         if (s.input->positions[t] < u.chunk * kChunkPositions) continue;
-        stage_queries(u, t);
+        this->stage_queries(u, t);
         fence_async();
         __syncthreads();
         add_chunk(u, s.input->positions[t]);
@@ -74,87 +37,6 @@ class Attention {
   }
 
  private:
-  __device__ void sync_group() const {
-    named_sync(static_cast<unsigned>(1 + group), static_cast<unsigned>(kWarpgroup));
-  }
-
-  /// Of the norms of q and of k, each over its whole width.
-  __device__ void find_factors() {
-    const int32_t q_width = s.n_heads * kDim, k_width = s.n_kv_heads * kDim;
-    for (int32_t i = group; i < 2 * s.input->n_tokens; i += kGroups) {
-      const float* x = s.qkv + int64_t{i / 2} * width + (i % 2 != 0 ? q_width : 0);
-      const int32_t n = i % 2 != 0 ? k_width : q_width;
-      const float sum =
-          sum_of_squares(x, n, thread, kWarpgroup, to.room[group], [this] { sync_group(); });
-      if (thread == 0) (i % 2 != 0 ? to.k_factor : to.q_factor)[i / 2] = norm_factor(sum, n, s.eps);
-    }
-    __syncthreads();
-  }
-
-  /// Component d of a head after its norm and rotation. head: its numbers and those of the norm.
-  __device__ float rotated(const float* head, const float* norm, float factor, int32_t t,
-                           int32_t d) const {
-    const auto normed = [&](int32_t i) { return __ldcg(head + i) * factor * norm[i]; };
-    const int32_t n = s.rotary_dim / 2;
-    if (d >= s.rotary_dim) return normed(d);
-    const float* rope = s.rope + t * s.rotary_dim;
-    const float c = rope[d % n], sine = rope[n + d % n];
-    if (d < n) return normed(d) * c - normed(n + d) * sine;
-    return normed(d) * c + normed(d - n) * sine;
-  }
-
-  /// The keys of a block of the cache that hold this position, and the values behind them.
-  __device__ char* block_of(const ChunkUnit& u, int64_t position) const {
-    const int32_t block = s.blocks[s.input->first_block[u.row] + position / s.block_size];
-    const int64_t half = int64_t{s.block_size} * kDim * (number == kE4M3 ? 1 : 2);
-    return s.cache + block * s.block_stride + u.kv_head * 2 * half;
-  }
-
-  __device__ void store_position(const ChunkUnit& u, int32_t t) const {
-    constexpr int64_t kBytes = number == kE4M3 ? 1 : 2;
-    const int64_t position = s.input->positions[t];
-    const int64_t half = int64_t{s.block_size} * kDim * kBytes;
-    char* keys = block_of(u, position) + position % s.block_size * kDim * kBytes;
-    const float* k = s.qkv + int64_t{t} * width + (s.n_heads + u.kv_head) * kDim;
-    const float* v = k + s.n_kv_heads * kDim;
-    const auto store = [&](char* row, int32_t d, float x, const float* scales) {
-      if constexpr (number == kE4M3) {
-        row[d] = static_cast<char>(f32_to_e4m3(__fdiv_rn(x, scales[u.kv_head])));
-      } else {
-        reinterpret_cast<uint16_t*>(row)[d] = f32_to_bf16(x);
-      }
-    };
-    MM2_ROLLED
-    for (auto i = static_cast<int32_t>(threadIdx.x); i < 2 * kDim; i += kAttentionThreads) {
-      const int32_t d = i % kDim;
-      if (i < kDim) {
-        const float* norm = s.k_norm + u.kv_head * kDim;
-        store(keys, d, rotated(k, norm, to.k_factor[t], t, d), s.k_scales);
-      } else {
-        store(keys + half, d, __ldcg(v + d), s.v_scales);
-      }
-    }
-  }
-
-  /// The queries of a KV head as BF16, components in the order of attention_tile.h.
-  __device__ void stage_queries(const ChunkUnit& u, int32_t t) {
-    const auto i0 = static_cast<int32_t>(threadIdx.x);
-    for (int32_t i = i0; i < 2 * kWeightTile / 16; i += kAttentionThreads) {
-      reinterpret_cast<uint4*>(to.q)[i] = uint4{0, 0, 0, 0};
-    }
-    __syncthreads();
-    MM2_ROLLED
-    for (int32_t i = i0; i < queries * kDim; i += kAttentionThreads) {
-      const int32_t c = i / kDim, d = i % kDim, head = u.kv_head * queries + c;
-      const float x = rotated(s.qkv + int64_t{t} * width + head * kDim, s.q_norm + head * kDim,
-                              to.q_factor[t], t, d);
-      const int32_t column = column_of_component<number>(d);
-      char* at = to.q + column / 64 * kWeightTile +
-                 tile_byte(static_cast<uint32_t>(c), static_cast<uint32_t>(column % 64));
-      *reinterpret_cast<uint16_t*>(at) = f32_to_bf16(x);
-    }
-  }
-
   /// log2(e) / sqrt(head_dim) times the scale of the keys.
   __device__ float score_factor(const ChunkUnit& u) const {
     const float scale = number == kE4M3 ? s.k_scales[u.kv_head] : 1.0f;
@@ -328,18 +210,15 @@ class Attention {
     });
   }
 
-  const AttentionStep& s;
-  Shared& to;
-  const int32_t group, thread;  // a warpgroup, and the thread in it
-  const int32_t queries, width;
   Wgmma wgmma;
 };
 
 template <int32_t number, int32_t kDim>
 __global__ void __launch_bounds__(kAttentionThreads, 1) attention_kernel(AttentionStep s) {
+  Attention<number, kDim> attention(s, *shared_memory<Shared>());
+  attention.ask_ahead();
   grid_wait();
   grid_go_on();
-  Attention<number, kDim> attention(s, *shared_memory<Shared>());
   attention.run();
 }
 
