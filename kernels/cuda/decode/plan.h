@@ -125,11 +125,13 @@ static inline double expected_experts(const ModelShape& s, int32_t n_tokens) {
   return s.n_experts * (1 - none);
 }
 
-/// Kernels of a step: rows and angles; for each layer qkv, attention, o, router, gate and up, down; how
-/// rows ended; the head, where logits are wanted.
+/// Kernels of a step. For each 8 tokens: rows and angles; in each layer qkv, attention, o, router, gate and
+/// up, down. How rows ended; the head for each 8 outputs.
 constexpr int32_t kLaunchesPerLayer = 6;
-MM2_HD static inline int32_t step_launches(const ModelShape& s, bool wants_logits) {
-  return 2 + kLaunchesPerLayer * s.n_layers + (wants_logits ? 1 : 0);
+MM2_HD static inline int64_t step_launches(const ModelShape& s, int64_t n_tokens,
+                                           int64_t n_outputs) {
+  return divide_up(n_tokens, kDecodeTokens) * (1 + kLaunchesPerLayer * s.n_layers) + 1 +
+         divide_up(n_outputs, kDecodeTokens);
 }
 
 }  // namespace mm2::kernels::cuda

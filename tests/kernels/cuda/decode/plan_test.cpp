@@ -162,6 +162,7 @@ TEST_CASE("cuda plan: chunks and supers follow from the position alone") {
 }
 
 TEST_CASE("cuda plan: a layer is six kernels") {
-  CHECK(step_launches(m2(192), true) == 3 + 6 * 62);
-  CHECK(step_launches(m2(192), false) == 2 + 6 * 62);
+  CHECK(step_launches(m2(192), 1, 1) == 3 + 6 * 62);
+  CHECK(step_launches(m2(192), 8, 0) == 2 + 6 * 62);
+  CHECK(step_launches(m2(192), 9, 9) == 2 * (1 + 6 * 62) + 3);
 }

@@ -158,6 +158,9 @@ TEST_CASE("cuda decode: a step is as many launches as its plan says") {
     DecodeEngine engine(model, kBF16, options);
     const int64_t before = cuda_emulator::counts().launches;
     engine.run({{0, {1, 2}}});
-    CHECK(cuda_emulator::counts().launches - before == cuda::step_launches(model.s, true));
+    const int64_t after = cuda_emulator::counts().launches;
+    CHECK(after - before == cuda::step_launches(model.s, 2, 2));
+    engine.run({{0, {1, 2, 3, 4, 5, 6}}, {1, {1, 2, 3}}});
+    CHECK(cuda_emulator::counts().launches - after == cuda::step_launches(model.s, 9, 9));
   }
 }
