@@ -9,7 +9,8 @@
 namespace check {
 
 struct CheckOptions {
-  bool full = false;  // true shapes of the family too: for a device, not for an emulator
+  bool full = false;   // true shapes of the family too: for a device, not for an emulator
+  bool brief = false;  // one small shape, a format of each kind: for an emulator
   bool only_simple = false, only_fast = false;
   std::string only;  // names that hold this
 };

@@ -18,19 +18,17 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kUsage =
-    "mm2_cuda_check [--plugin FILE] [--device N] [--json FILE] [--full] [--simple|--fast] [--only "
-    "TEXT]\n"
-    "               [--bench [--layers N] [--experts N] [--quant w4|fp8|nvfp4|bf16] [--short]]\n"
+    "mm2_cuda_check [--plugin FILE] [--device N] [--json FILE] [--only TEXT]\n"
+    "               [--full|--short] [--simple|--fast]\n"
+    "               [--bench [--layers N] [--experts N] [--quant w4|fp8|nvfp4|bf16]]\n"
     "\n"
-    "Without --bench: every format, cache and tail against the CPU's kernels (their bits, for the "
-    "simple\n"
-    "kernels) and against FP64 within an error bound (both kinds). --full adds the shapes of the "
-    "family.\n"
-    "With --bench: read ceiling, decode, batches, prefill, on synthetic weights of the true "
-    "shape.\n"
-    "FILE is libmm2_cuda.so beside this program unless said. Exit code: 0 all right, 1 something "
-    "is wrong,\n"
-    "2 no plug-in or no device, 64 wrong arguments.\n";
+    "Without --bench: every format, cache and tail against the CPU's kernels (their bits, for\n"
+    "the simple kernels) and against FP64 within an error bound (both kinds). --full adds the\n"
+    "shapes of the family, --short leaves most out.\n"
+    "With --bench: read ceiling, decode, batches, prefill, on synthetic weights of the true\n"
+    "shape. FILE is libmm2_cuda.so beside this program unless said.\n"
+    "Exit code: 0 all right, 1 something is wrong, 2 no plug-in or no device, 64 wrong\n"
+    "arguments.\n";
 
 enum ExitCode { kRight = 0, kWrong = 1, kNothing = 2, kUsageError = 64 };
 
@@ -58,7 +56,7 @@ bool parse(int argc, char** argv, Arguments& to) {
     };
     if (flag("--bench", to.bench) || flag("--full", to.check.full) ||
         flag("--simple", to.check.only_simple) || flag("--fast", to.check.only_fast) ||
-        flag("--short", to.speed.brief)) {
+        flag("--short", to.check.brief)) {
       continue;
     }
     if (i + 1 == argc) return false;
@@ -80,6 +78,7 @@ bool parse(int argc, char** argv, Arguments& to) {
     else
       return false;
   }
+  to.speed.brief = to.check.brief;
   if (to.plugin.empty()) to.plugin = beside_this_program();
   return true;
 }

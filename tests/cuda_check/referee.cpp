@@ -86,6 +86,11 @@ void Referee::judge(Runner& runner, const std::vector<Part>& parts,
     // Every token of a long prompt would take hours in FP64: the first ones, the last ones, some.
     if (tokens.size() > 24 && i > 2 && i + 3 < tokens.size() && i % 16 != 0 && t.output < 0)
       continue;
+    if (seen.find("hidden", 0) == nullptr) {
+      judge_through(runner, seen, t, stored, verdicts);
+      if (t.output >= 0) judge_head(seen, t, verdicts);
+      continue;
+    }
     judge_embedding(seen, t, verdicts);
     for (int32_t layer = 0; layer < model_.shape.n_layers; ++layer) {
       judge_qkv(seen, t, layer, verdicts);
@@ -107,19 +112,25 @@ void Referee::judge_embedding(const Seen& seen, const Token& t, Verdicts& verdic
   note(verdicts, "embed", same ? 0 : INFINITY);
 }
 
-void Referee::judge_qkv(const Seen& seen, const Token& t, int32_t layer, Verdicts& verdicts) const {
+Referee::Qkv Referee::qkv_of(const Row& h, int32_t layer, int32_t position) const {
   const ModelShape& s = model_.shape;
   const HostLayer& w = model_.layers[static_cast<size_t>(layer)];
-  const Row h = exactly(row_of(seen, "hidden", layer, t.row), s.hidden);
   const Row x = entered(rms_norm(h, w.input_norm, s.rms_norm_eps), setup_.activations);
-  Row q = rms_norm(multiply(w.q, x, licence_), w.q_norm, s.rms_norm_eps);
-  Row k = rms_norm(multiply(w.k, x, licence_), w.k_norm, s.rms_norm_eps);
-  rotate(q, s.head_dim, s.rotary_dim, s.rope_theta, t.position);
-  rotate(k, s.head_dim, s.rotary_dim, s.rope_theta, t.position);
-  note(verdicts, "qkv: q", worst_ratio(row_of(seen, "q_rope", layer, t.row), q));
+  Qkv to{rms_norm(multiply(w.q, x, licence_), w.q_norm, s.rms_norm_eps),
+         rms_norm(multiply(w.k, x, licence_), w.k_norm, s.rms_norm_eps),
+         multiply(w.v, x, licence_)};
+  rotate(to.q, s.head_dim, s.rotary_dim, s.rope_theta, position);
+  rotate(to.k, s.head_dim, s.rotary_dim, s.rope_theta, position);
+  return to;
+}
+
+void Referee::judge_qkv(const Seen& seen, const Token& t, int32_t layer, Verdicts& verdicts) const {
+  const Row h = exactly(row_of(seen, "hidden", layer, t.row), model_.shape.hidden);
+  const Qkv want = qkv_of(h, layer, t.position);
+  note(verdicts, "qkv: q", worst_ratio(row_of(seen, "q_rope", layer, t.row), want.q));
   const float* kv = row_of(seen, "kv", layer, t.row);
-  note(verdicts, "qkv: k", worst_ratio(kv, k));
-  note(verdicts, "qkv: v", worst_ratio(kv + k.size(), multiply(w.v, x, licence_)));
+  note(verdicts, "qkv: k", worst_ratio(kv, want.k));
+  note(verdicts, "qkv: v", worst_ratio(kv + want.k.size(), want.v));
 }
 
 // The cache holds what was shown, rounded as its number rounds.
@@ -186,58 +197,92 @@ Row Referee::attend(Runner& runner, const Row& q, const std::vector<float>& stor
   return y;
 }
 
-void Referee::judge_attention(Runner& runner, const Seen& seen, const Token& t, int32_t layer,
-                              const Stored& stored, Verdicts& verdicts) const {
+Row Referee::attention_of(Runner& runner, const Row& q, const Token& t, int32_t layer,
+                          const Stored& stored) const {
   const ModelShape& s = model_.shape;
-  const float* q = row_of(seen, "q_rope", layer, t.row);
-  const float* got = row_of(seen, "attn_out", layer, t.row);
   const bool rounds = setup_.activations != kF32 && setup_.kv_number != kF32;
+  Row all;
   for (int32_t head = 0; head < s.n_heads; ++head) {
-    const Row one = entered(exactly(q + head * s.head_dim, s.head_dim), rounds ? kBF16 : kF32);
+    const auto first = q.begin() + head * s.head_dim;
+    const Row one = entered({first, first + s.head_dim}, rounds ? kBF16 : kF32);
     const Row y = attend(runner, one, stored.at(t.sequence), layer, head, t.position + 1);
-    note(verdicts, "attention", worst_ratio(got + head * s.head_dim, y));
+    all.insert(all.end(), y.begin(), y.end());
   }
+  return all;
 }
 
-void Referee::judge_router(const Seen& seen, const Token& t, int32_t layer,
-                           Verdicts& verdicts) const {
+void Referee::judge_attention(Runner& runner, const Seen& seen, const Token& t, int32_t layer,
+                              const Stored& stored, Verdicts& verdicts) const {
+  const int64_t width = int64_t{model_.shape.n_heads} * model_.shape.head_dim;
+  const Row q = exactly(row_of(seen, "q_rope", layer, t.row), width);
+  note(verdicts, "attention",
+       worst_ratio(row_of(seen, "attn_out", layer, t.row),
+                   attention_of(runner, q, t, layer, stored)));
+}
+
+Row Referee::router_of(const Row& x, int32_t layer, const int32_t* ids) const {
   const ModelShape& s = model_.shape;
   const HostLayer& w = model_.layers[static_cast<size_t>(layer)];
-  const Row x = exactly(row_of(seen, "expert_in", layer, t.row), s.hidden);
   Row chance = multiply(w.router, x, licence_);
   for (Doubtful& c : chance) {
     const double value = 1 / (1 + std::exp(-c.value));
     c = {value, 0.25 * c.doubt + value * (kExpError + 4 * kRounding)};
   }
-  const Seen::Values* chosen = seen.find("topk_ids", layer);
-  const int32_t* ids = chosen->ids.data() + t.row * s.top_k;
-  bool right = true;
-  double sum = 0, wrong = 0;
   const auto rank = [&](int32_t e) {
     const auto i = static_cast<size_t>(e);
     return Doubtful{chance[i].value + double{w.router_bias[i]}, chance[i].doubt + 2 * kRounding};
   };
+  double sum = 0, wrong = 0;
   for (int32_t i = 0; i < s.top_k; ++i) {
-    if (ids[i] < 0 || ids[i] >= s.n_experts || (i > 0 && ids[i] <= ids[i - 1])) right = false;
-    if (!right) break;
+    if (ids[i] < 0 || ids[i] >= s.n_experts || (i > 0 && ids[i] <= ids[i - 1])) return {};
     const auto [value, doubt] = rank(ids[i]);
     for (int32_t e = 0; e < s.n_experts; ++e) {
       if (std::find(ids, ids + s.top_k, e) != ids + s.top_k) continue;
-      right &= rank(e).value - rank(e).doubt <= value + doubt;
+      if (rank(e).value - rank(e).doubt > value + doubt) return {};
     }
     sum += chance[static_cast<size_t>(ids[i])].value;
     wrong += chance[static_cast<size_t>(ids[i])].doubt;
   }
-  note(verdicts, "router: choice", right ? 0 : INFINITY);
-  if (!right) return;
   Row weights;
   for (int32_t i = 0; i < s.top_k; ++i) {
     const auto [value, doubt] = chance[static_cast<size_t>(ids[i])];
-    weights.push_back(
-        {value / sum, doubt / sum + value / sum * (wrong / sum + s.top_k * kRounding)});
+    const double weight = value / sum;
+    // What the sum is off by, to first order and beyond.
+    const double relative = wrong / std::max(sum - wrong, 1e-9) + s.top_k * kRounding;
+    weights.push_back({weight, doubt / std::max(sum - wrong, 1e-9) + weight * relative});
   }
+  return weights;
+}
+
+void Referee::judge_router(const Seen& seen, const Token& t, int32_t layer,
+                           Verdicts& verdicts) const {
+  const Row x = exactly(row_of(seen, "expert_in", layer, t.row), model_.shape.hidden);
+  const int32_t* ids = seen.find("topk_ids", layer)->ids.data() + t.row * model_.shape.top_k;
+  const Row weights = router_of(x, layer, ids);
+  note(verdicts, "router: choice", weights.empty() ? INFINITY : 0);
+  if (weights.empty()) return;
   note(verdicts, "router: weights",
        worst_ratio(row_of(seen, "topk_weights", layer, t.row), weights));
+}
+
+Row Referee::experts_of(const Row& h, const Row& x, int32_t layer, const int32_t* ids,
+                        const Row& weights) const {
+  const HostLayer& w = model_.layers[static_cast<size_t>(layer)];
+  const Row entering = entered(x, setup_.activations);
+  Row sum(h.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const auto e = static_cast<size_t>(ids[i]);
+    const Row inner =
+        gated(multiply(w.gate[e], entering, licence_), multiply(w.up[e], entering, licence_));
+    Row down = multiply(w.down[e], entered(inner, setup_.activations), licence_);
+    const auto [weight, wrong] = weights[i];
+    for (Doubtful& d : down) {
+      const double size = std::abs(d.value) + d.doubt;
+      d = {d.value * weight, (d.doubt + kRounding * size) * weight + size * wrong};
+    }
+    sum = add(sum, down);
+  }
+  return add(h, sum);
 }
 
 // From the attention's output over the residual to the next layer's input.
@@ -253,33 +298,70 @@ void Referee::judge_experts_half(const Seen& seen, const Token& t, int32_t layer
   const float* expert_in = row_of(seen, "expert_in", layer, t.row);
   note(verdicts, "o, residual, norm",
        worst_ratio(expert_in, rms_norm(h, w.post_attention_norm, s.rms_norm_eps)));
-
-  const Row x = entered(exactly(expert_in, s.hidden), setup_.activations);
   const int32_t* ids = seen.find("topk_ids", layer)->ids.data() + t.row * s.top_k;
-  const float* weights = row_of(seen, "topk_weights", layer, t.row);
-  Row sum(static_cast<size_t>(s.hidden));
-  for (int32_t i = 0; i < s.top_k; ++i) {
-    const auto e = static_cast<size_t>(ids[i]);
-    const Row inner = gated(multiply(w.gate[e], x, licence_), multiply(w.up[e], x, licence_));
-    Row down = multiply(w.down[e], entered(inner, setup_.activations), licence_);
-    for (Doubtful& d : down) {
-      d = {d.value * double{weights[i]},
-           (d.doubt + kRounding * std::abs(d.value)) * double{weights[i]}};
-    }
-    sum = add(sum, down);
+  const Row weights = exactly(row_of(seen, "topk_weights", layer, t.row), s.top_k);
+  note(verdicts, "experts",
+       worst_ratio(row_of(seen, "hidden", layer + 1, t.row),
+                   experts_of(h, exactly(expert_in, s.hidden), layer, ids, weights)));
+}
+
+// Keys and values of the token itself, against what is in the cache: off by half a step of its number.
+void Referee::judge_own_stored(Runner& runner, const Qkv& qkv, const Token& t, int32_t layer,
+                               const Stored& stored, Verdicts& verdicts) const {
+  const ModelShape& s = model_.shape;
+  const int64_t width = int64_t{s.n_kv_heads} * s.head_dim;
+  const float* got =
+      stored.at(t.sequence).data() + (int64_t{t.position} * s.n_layers + layer) * 2 * width;
+  const double step = setup_.kv_number == kE4M3 ? 0x1p-4 : setup_.kv_number == kBF16 ? 0x1p-8 : 0;
+  const double least = setup_.kv_number == kE4M3 ? 0x1p-10 : 0;
+  for (int64_t i = 0; i < 2 * width; ++i) {
+    const Doubtful want =
+        i < width ? qkv.k[static_cast<size_t>(i)] : qkv.v[static_cast<size_t>(i - width)];
+    const double scale =
+        runner.scale(i >= width, layer, static_cast<int32_t>(i % width / s.head_dim));
+    if (std::abs(want.value) + want.doubt >= 448 * scale && least != 0) continue;  // cut off
+    const double off = std::abs(double{got[i]} * scale - want.value);
+    const double size = std::abs(want.value) + want.doubt;
+    note(verdicts, "layers: keys and values",
+         off / (want.doubt + step * size + least * scale + 4 * kRounding * size + 1e-30));
   }
-  note(verdicts, "experts", worst_ratio(row_of(seen, "hidden", layer + 1, t.row), add(h, sum)));
+}
+
+void Referee::judge_through(Runner& runner, const Seen& seen, const Token& t, const Stored& stored,
+                            Verdicts& verdicts) const {
+  const ModelShape& s = model_.shape;
+  Row h(static_cast<size_t>(s.hidden));
+  for (size_t i = 0; i < h.size(); ++i) {
+    h[i].value = model_.embedding.values[static_cast<size_t>(t.id) * h.size() + i];
+  }
+  for (int32_t layer = 0; layer < s.n_layers; ++layer) {
+    const HostLayer& w = model_.layers[static_cast<size_t>(layer)];
+    const Qkv qkv = qkv_of(h, layer, t.position);
+    judge_own_stored(runner, qkv, t, layer, stored, verdicts);
+    const Row y = attention_of(runner, qkv.q, t, layer, stored);
+    h = add(h, multiply(w.o, entered(y, setup_.activations), licence_));
+    const Row x = rms_norm(h, w.post_attention_norm, s.rms_norm_eps);
+    const int32_t* ids = seen.find("topk_ids", layer)->ids.data() + t.row * s.top_k;
+    const Row weights = router_of(x, layer, ids);
+    note(verdicts, "layers: choice of experts", weights.empty() ? INFINITY : 0);
+    if (weights.empty()) return;
+    h = experts_of(h, x, layer, ids, weights);
+  }
+  note(verdicts, "layers", worst_ratio(row_of(seen, "hidden", s.n_layers, t.row), h));
 }
 
 void Referee::judge_head(const Seen& seen, const Token& t, Verdicts& verdicts) const {
   const ModelShape& s = model_.shape;
   const Row h = exactly(row_of(seen, "hidden", s.n_layers, t.row), s.hidden);
-  const float* normed = row_of(seen, "final_norm", -1, t.output);
-  note(verdicts, "final norm", worst_ratio(normed, rms_norm(h, model_.final_norm, s.rms_norm_eps)));
-  const Row x = entered(exactly(normed, s.hidden), setup_.activations);
+  Row normed = rms_norm(h, model_.final_norm, s.rms_norm_eps);
+  if (seen.find("final_norm", -1) != nullptr) {
+    const float* shown = row_of(seen, "final_norm", -1, t.output);
+    note(verdicts, "final norm", worst_ratio(shown, normed));
+    normed = exactly(shown, s.hidden);
+  }
   note(verdicts, "logits",
        worst_ratio(seen.logits.data() + int64_t{t.output} * s.n_vocab,
-                   multiply(model_.lm_head, x, licence_)));
+                   multiply(model_.lm_head, entered(normed, setup_.activations), licence_)));
 }
 
 }  // namespace check

@@ -1,5 +1,7 @@
 // Recomputes every operation of a step from what the device itself put into it, with doubt: so an error
-// is found in the operation that made it, and bounds stay those of one operation.
+// is found in the operation that made it, and bounds stay those of one operation. Where kernels of many
+// operations in one show nothing in between, doubt is carried through the layers instead: from the
+// tokens, with the keys and values that the device stored and the experts that it chose.
 #pragma once
 
 #include <map>
@@ -45,6 +47,20 @@ class Referee {
   void judge_experts_half(const Seen& seen, const Token& t, int32_t layer,
                           Verdicts& verdicts) const;
   void judge_router(const Seen& seen, const Token& t, int32_t layer, Verdicts& verdicts) const;
+  struct Qkv {
+    Row q, k, v;
+  };
+  Qkv qkv_of(const Row& h, int32_t layer, int32_t position) const;
+  Row attention_of(Runner& runner, const Row& q, const Token& t, int32_t layer,
+                   const Stored& stored) const;
+  /// Weights of the experts that were chosen; nothing where another choice was right.
+  Row router_of(const Row& x, int32_t layer, const int32_t* ids) const;
+  Row experts_of(const Row& h, const Row& x, int32_t layer, const int32_t* ids,
+                 const Row& weights) const;
+  void judge_own_stored(Runner& runner, const Qkv& qkv, const Token& t, int32_t layer,
+                        const Stored& stored, Verdicts& verdicts) const;
+  void judge_through(Runner& runner, const Seen& seen, const Token& t, const Stored& stored,
+                     Verdicts& verdicts) const;
   void judge_head(const Seen& seen, const Token& t, Verdicts& verdicts) const;
 
   const HostModel& model_;
