@@ -17,7 +17,6 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr int32_t kMaxTokens = 8192;  // of a step
 constexpr int32_t kMaxRows = 128;
 
 double now() {
@@ -41,7 +40,7 @@ struct Touched {
 class Bench {
  public:
   Bench(const Plugin& plugin, const SyntheticModel& model, const ModelShape& shape,
-        int32_t n_blocks)
+        int32_t n_blocks, int32_t max_tokens)
       : plugin_(plugin),
         shape_(shape),
         n_blocks_(n_blocks),
@@ -53,7 +52,7 @@ class Bench {
     options.kv = {kv_.data(), block_bytes_ * n_blocks, block_bytes_,  kAttentionBlock,
                   kE4M3,      scales_.data(),          scales_.data()};
     options.n_blocks = n_blocks;
-    options.max_tokens = kMaxTokens;
+    options.max_tokens = max_tokens;
     options.max_outputs = options.max_rows = kMaxRows;
     options.max_positions = n_blocks * kAttentionBlock;
     options.activations = kBF16;
@@ -112,6 +111,10 @@ class Bench {
     return Json::parse(text == nullptr ? "{}" : text, nullptr, false);
   }
 
+  int64_t most_touched(int64_t n_tokens) const {
+    return std::min(n_tokens * shape_.top_k, int64_t{shape_.n_experts});
+  }
+
   Touched touched;
 
  private:
@@ -163,14 +166,22 @@ Times measure(Bench& bench, int32_t n_rows, int32_t n_tokens, int32_t context, i
   return {seconds[seconds.size() / 2], seconds[seconds.size() * 99 / 100]};
 }
 
+// By the plan of the plug-in; of experts those that were really chosen.
+double bytes_read(const Json& plan, double touched, int64_t most_touched) {
+  const Json bytes = plan.value("bytes_read_at_most", Json::object());
+  double sum = bytes.value("experts", 0.0) * touched / static_cast<double>(most_touched);
+  for (const char* part : {"attention", "router", "head", "kv"}) sum += bytes.value(part, 0.0);
+  return sum;
+}
+
 Json row_json(Bench& bench, const char* what, int32_t n_rows, int32_t n_tokens, int32_t context,
               int32_t n, double ceiling) {
   const Times t = measure(bench, n_rows, n_tokens, context, n);
   Json json = bench.describe();
-  const double bytes = json.value("bytes", 0.0);
   const double rate = static_cast<double>(n_rows) * n_tokens / t.median;
   const double touched = static_cast<double>(bench.touched.n_experts) /
                          static_cast<double>(std::max<int64_t>(1, bench.touched.n_layers));
+  const double bytes = bytes_read(json, touched, bench.most_touched(n_rows * n_tokens));
   std::printf(
       "%-8s %4d x %5d at %6d  %9.3f ms  p99 %9.3f  %10.1f tok/s  %6.1f experts  %7.1f GB/s  %5.1f "
       "%%\n",
@@ -193,42 +204,46 @@ Json row_json(Bench& bench, const char* what, int32_t n_rows, int32_t n_tokens, 
 }  // namespace
 
 Json run_bench(const Plugin& plugin, const BenchOptions& o) {
-  const ModelShape shape = true_shape(o.n_layers, o.n_experts);
+  const ModelShape shape = o.tiny ? tiny_shape() : true_shape(o.n_layers, o.n_experts);
   const double ceiling = read_ceiling(plugin.index());
   std::printf("read ceiling %.1f GB/s%s\n", ceiling * 1e-9,
               ceiling > 0 ? "" : " (not measured: built without nvcc)");
   const double begin = now();
   const SyntheticModel model(plugin, shape, format_named(o.quant));
   const double packed = static_cast<double>(model.packed_bytes());
+  const double rate = model.packing_seconds() > 0 ? packed / model.packing_seconds() : 0;
   std::printf("%d layers, %d experts, %s: %.2f GB on the device in %.1f s, packed at %.2f GB/s\n",
-              o.n_layers, o.n_experts, o.quant.c_str(), packed * 1e-9, now() - begin,
-              packed / model.packing_seconds() * 1e-9);
+              shape.n_layers, shape.n_experts, o.quant.c_str(), packed * 1e-9, now() - begin,
+              rate * 1e-9);
   Json rows = Json::array();
-  const int64_t longest = o.brief ? 2048 : 131072;
-  const int32_t n = o.brief ? 32 : 256;
-  Bench bench(plugin, model, shape,
-              static_cast<int32_t>((longest + n + kMaxTokens) / kAttentionBlock + 1));
+  const int64_t longest = o.tiny ? 128 : o.brief ? 2048 : 131072;
+  const int32_t n = o.tiny ? 4 : o.brief ? 32 : 256;
+  const int32_t max_tokens = o.tiny ? 128 : 8192;
+  // Enough for the longest prompt, and for 64 streams of 2048.
+  const int64_t streams = o.tiny || o.brief ? 4 * (128 + n) : 64 * (2048 + n + 64);
+  const int64_t positions = std::max<int64_t>(longest + n + max_tokens, streams);
+  Bench bench(plugin, model, shape, static_cast<int32_t>(positions / kAttentionBlock + 1),
+              max_tokens);
+  const auto run = [&](const char* what, int32_t n_rows, int32_t n_tokens, int32_t context,
+                       int32_t times) {
+    if (!bench.fits(n_rows, int64_t{context} + n_tokens + (n_tokens == 1 ? times : 0))) return;
+    rows.push_back(row_json(bench, what, n_rows, n_tokens, context, times, ceiling));
+  };
   for (const int32_t context : {128, 2048, 8192, 32768, 131072}) {
-    if (context <= longest) rows.push_back(row_json(bench, "decode", 1, 1, context, n, ceiling));
+    if (context <= longest) run("decode", 1, 1, context, n);
   }
-  for (const int32_t n_rows : {2, 4, 8, 16, 32, 64, 128}) {
-    if (bench.fits(n_rows, 128 + n + 8))
-      rows.push_back(row_json(bench, "batch", n_rows, 1, 128, n, ceiling));
+  for (const int32_t n_rows : {2, 4, 8, 16, 32, 64, 128}) run("batch", n_rows, 1, 128, n);
+  run("batch", 64, 1, 2048, n);
+  for (const int32_t n_tokens : {128, 512, 2048, 8192}) {
+    if (n_tokens <= max_tokens) run("prefill", 1, n_tokens, 0, o.brief || o.tiny ? 2 : 10);
   }
-  if (bench.fits(64, 2048 + n + 8))
-    rows.push_back(row_json(bench, "batch", 64, 1, 2048, n, ceiling));
-  for (const int32_t n_tokens : {512, 2048, 8192}) {
-    rows.push_back(row_json(bench, "prefill", 1, n_tokens, 0, o.brief ? 2 : 10, ceiling));
-  }
-  if (!o.brief) {  // the last quarter of a prompt of 32768
-    rows.push_back(row_json(bench, "prefill", 1, 8192, 24576, 5, ceiling));
-  }
+  if (longest >= 32768) run("prefill", 1, 8192, 24576, 5);  // the last quarter of a prompt of 32768
   return {{"quant", o.quant},
-          {"layers", o.n_layers},
-          {"experts", o.n_experts},
+          {"layers", shape.n_layers},
+          {"experts", shape.n_experts},
           {"read_gb_per_s", ceiling * 1e-9},
           {"weight_bytes", model.packed_bytes()},
-          {"pack_gb_per_s", packed / model.packing_seconds() * 1e-9},
+          {"pack_gb_per_s", rate * 1e-9},
           {"rows", rows}};
 }
 

@@ -13,6 +13,7 @@ struct BenchOptions {
   int32_t n_layers = 62;
   int32_t n_experts = 192;
   bool brief = false;  // fewer tokens, short contexts
+  bool tiny = false;   // a small model: whether the benchmark itself works
 };
 
 /// Prints a table on the way. Weights are random, never zeros; every layer has its own memory, so that

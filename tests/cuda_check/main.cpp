@@ -20,13 +20,15 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kUsage =
     "mm2_cuda_check [--plugin FILE] [--device N] [--json FILE] [--only TEXT]\n"
     "               [--full|--short] [--simple|--fast]\n"
-    "               [--bench [--layers N] [--experts N] [--quant w4|fp8|nvfp4|bf16]]\n"
+    "               [--bench [--layers N] [--experts N] [--quant w4|fp8|nvfp4|bf16]\n"
+    "                [--tiny]]\n"
     "\n"
     "Without --bench: every format, cache and tail against the CPU's kernels (their bits, for\n"
     "the simple kernels) and against FP64 within an error bound (both kinds). --full adds the\n"
     "shapes of the family, --short leaves most out.\n"
     "With --bench: read ceiling, decode, batches, prefill, on synthetic weights of the true\n"
-    "shape. FILE is libmm2_cuda.so beside this program unless said.\n"
+    "shape; --tiny tries the benchmark itself on a small model. FILE is libmm2_cuda.so beside this "
+    "program unless said.\n"
     "Exit code: 0 all right, 1 something is wrong, 2 no plug-in or no device, 64 wrong\n"
     "arguments.\n";
 
@@ -56,7 +58,7 @@ bool parse(int argc, char** argv, Arguments& to) {
     };
     if (flag("--bench", to.bench) || flag("--full", to.check.full) ||
         flag("--simple", to.check.only_simple) || flag("--fast", to.check.only_fast) ||
-        flag("--short", to.check.brief)) {
+        flag("--short", to.check.brief) || flag("--tiny", to.speed.tiny)) {
       continue;
     }
     if (i + 1 == argc) return false;

@@ -39,6 +39,17 @@ ModelShape true_shape(int32_t n_layers, int32_t n_experts) {
   return s;
 }
 
+ModelShape tiny_shape() {
+  ModelShape s = true_shape(2, 4);
+  s.hidden = 256;
+  s.n_heads = 6;
+  s.n_kv_heads = 1;
+  s.intermediate = 128;
+  s.n_vocab = 300;
+  s.top_k = 2;
+  return s;
+}
+
 Format format_named(const std::string& quant) {
   if (quant == "w4") return {kInteger, kBF16, 4, 0, 0, 1, 128};
   if (quant == "fp8") return {kFp8, kF32, 8, 0, 0, 128, 128};
@@ -77,6 +88,7 @@ Matrix SyntheticModel::add_plain(int64_t n_out, int64_t n_in, int32_t number, bo
   const Format f = plain(number);
   char* to =
       take(is_packed ? plugin_.backend().packed_bytes(&f, n_out, n_in) : n_out * n_in * width);
+  const double begin = now();
   for (int64_t first = 0; first < n_out; first += piece) {
     const int64_t n = std::min(piece, n_out - first);
     const MatrixRows rows{f, n_out, n_in, first, n, bytes_.data(), nullptr, nullptr, nullptr};
@@ -86,6 +98,7 @@ Matrix SyntheticModel::add_plain(int64_t n_out, int64_t n_in, int32_t number, bo
                                    n * n_in * width, error);
     });
   }
+  packing_seconds_ += now() - begin;
   return {f, n_out, n_in, to};
 }
 

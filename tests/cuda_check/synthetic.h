@@ -10,6 +10,7 @@
 namespace check {
 
 mm2::kernels::ModelShape true_shape(int32_t n_layers, int32_t n_experts);
+mm2::kernels::ModelShape tiny_shape();
 mm2::kernels::Format format_named(const std::string& quant);
 
 class SyntheticModel {
