@@ -1,6 +1,6 @@
-#include "kernels/cuda/decode/decode.h"
 #include "kernels/cuda/decode/plan.h"
 #include "kernels/cuda/plugin/engine.h"
+#include "kernels/cuda/prefill/prefill.h"
 #include "kernels/cuda/simple/simple.h"
 
 namespace mm2::kernels::cuda {
@@ -8,13 +8,13 @@ namespace mm2::kernels::cuda {
 // Tables of faster kernels stand before the simple ones here.
 Tables tables_of(int32_t kernels) {
   Tables tables{};
-  if (kernels == kFast) tables.ops[tables.n++] = decode_ops();
+  if (kernels == kFast) tables.ops[tables.n++] = fast_ops();
   tables.ops[tables.n++] = simple_ops();
   return tables;
 }
 
 Tables tables_of_model(int32_t kernels, const DeviceWeights& weights, int32_t kv_number) {
-  return tables_of(decode_refuses(weights, kv_number) == nullptr ? kernels : int32_t{kSimple});
+  return tables_of(fast_refuses(weights, kv_number) == nullptr ? kernels : int32_t{kSimple});
 }
 
 Tables tables_of_step(const Tables& tables, int32_t activations) {

@@ -43,6 +43,11 @@ void free_state(void* state) {
   delete static_cast<FastState*>(state);
 }
 
+/// Whether kernels/cuda/decode runs the step at once.
+bool is_small(const DeviceStep& step) {
+  return step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
+}
+
 /// The step as kernels/cuda/decode knows it.
 DeviceStep for_decode(const DeviceStep& step) {
   DeviceStep few = step;
@@ -51,12 +56,12 @@ DeviceStep for_decode(const DeviceStep& step) {
 }
 
 cudaError_t layers(const DeviceStep& step) {
-  if (decode_takes(step)) return decode_ops()->layers(for_decode(step));
+  if (is_small(step)) return decode_ops()->layers(for_decode(step));
   return static_cast<FastState*>(step.state)->prefill.run_layers(step);
 }
 
 cudaError_t finish(const DeviceStep& step) {
-  if (decode_takes(step)) return decode_ops()->finish(for_decode(step));
+  if (is_small(step)) return decode_ops()->finish(for_decode(step));
   return static_cast<FastState*>(step.state)->prefill.finish(step);
 }
 

@@ -265,6 +265,7 @@ cudaError_t PrefillState::run_layers(const DeviceStep& step) {
   rows.rope = step.buffers.rope;
   error = begin_rows(rows, step.n_tokens, step.stream);
   for (int32_t l = 0; l < shape_.n_layers && error == cudaSuccess; ++l) {
+    if (l > 0 && step.stops != nullptr && step.stops(step.stops_self, l) != 0) break;
     error = attention_half(step, l);
     if (error == cudaSuccess) error = experts_half(step, l);
   }

@@ -129,4 +129,16 @@ TEST_CASE("cuda plugin fast: an observer of ids and an interrupt reach fast kern
   CHECK(seen.ascending);
   plan.interrupted = [](void*) { return int32_t{1}; };
   CHECK(engines.on_device(plan).code == kDeviceInterrupted);
+  // Of a long step: before the second layer too.
+  Tokens prompt;
+  prompt.add(std::vector<int32_t>(30, 7), 0, 1, kBlocks[1]);
+  int32_t asked = 0;
+  plan = prompt.plan(kBF16);
+  plan.interrupted_self = &asked;
+  plan.interrupted = [](void* self) { return ++*static_cast<int32_t*>(self) == 2 ? 1 : 0; };
+  CHECK(engines.on_device(plan).code == kDeviceInterrupted);
+  CHECK(asked == 2);
+  const Outcome again = engines.on_device(plan);
+  CHECK(again.code == kDeviceOk);
+  CHECK(asked > 2);
 }
