@@ -28,7 +28,10 @@ Tables tables_of_step(const Tables& tables, int32_t activations) {
 
 int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step) {
   const bool is_small = step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
-  if (tables.n > 1) return is_small ? step_launches(shape, step.n_outputs > 0) : -1;
+  if (tables.n > 1 && !is_small) return -1;
+  if (tables.n > 1) {
+    return static_cast<int32_t>(step_launches(shape, step.n_tokens, step.n_outputs));
+  }
   // Embeddings, angles, how rows ended; norm, qkv in four, attention, o, norm, router and experts in
   // two each; rows that want logits, norm, head.
   return 3 + 12 * shape.n_layers + (step.n_outputs > 0 ? 3 : 0);
