@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "format/names.h"
+#include "tensor/convert.h"
 
 using namespace mm2;
 
@@ -31,6 +32,30 @@ TEST_CASE("view: every tensor of a checkpoint is part of a weight or listed apar
     }
     CHECK(n == view->source().tensors().size());
   }
+}
+
+TEST_CASE("view: item 4: a weight and its scale in different shards are one weight") {
+  const auto sharded = open("fp8");
+  int n_apart = 0;
+  for (const ViewWeight& weight : sharded->weights()) {
+    const TensorInfo* const scale = weight.description.part(PartKind::scale);
+    if (scale == nullptr) continue;
+    n_apart += scale->shard != weight.description.codes().shard ? 1 : 0;
+    // Each number is its code times the scale of its block, wherever that lies.
+    std::vector<float> rows(static_cast<size_t>(weight.place.n_cols()));
+    REQUIRE(sharded->rows(weight, 0, 1, rows.data()).ok());
+    std::vector<uint8_t> codes(rows.size());
+    REQUIRE(sharded->source().read(weight.description.codes(), 0, codes.size(), codes.data()).ok());
+    std::vector<float> scales((rows.size() + 127) / 128);
+    REQUIRE(sharded->source().read(*scale, 0, scales.size() * 4, scales.data()).ok());
+    int n_wrong = 0;
+    for (size_t c = 0; c < rows.size(); ++c) {
+      n_wrong += rows[c] != e4m3_to_f32(codes[c]) * scales[c / 128];
+    }
+    INFO(weight.place.name);
+    CHECK(n_wrong == 0);
+  }
+  CHECK(n_apart > 0);
 }
 
 TEST_CASE("view: a weight is found by its official name and read as numbers") {
