@@ -49,6 +49,10 @@ Result<std::vector<Finding>> diagnose_kv_scales(const CheckpointView& view);
 /// Whether the matrices can be split so: blocks and groups of scales must not be cut.
 std::vector<Finding> diagnose_serving(const CheckpointView& view, const ServingPlan& plan);
 
+/// [n_layers] the largest k_scale that can be right: a key after k_norm, over the whole width, and
+/// rotation is at most sqrt(width) * largest weight of the norm, over 448 then. Needs no data.
+Result<std::vector<float>> largest_k_scales(const CheckpointView& view);
+
 /// The scale of activations of a weight, "X.input_scale" or 1 / "X.input_global_scale"; nothing where
 /// there is none.
 Result<std::optional<float>> input_scale_of(const CheckpointView& view, const ViewWeight& weight);

@@ -206,6 +206,54 @@ Result<std::vector<Finding>> diagnose_zeros(const CheckpointView& view) {
   return std::vector<Finding>{finding};
 }
 
+Result<std::vector<float>> largest_k_scales(const CheckpointView& view) {
+  constexpr double kLargestCode = 448;
+  std::vector<float> all(static_cast<size_t>(view.config().n_layers));
+  std::vector<float> norm;
+  for (const ViewWeight& weight : view.weights()) {
+    if (weight.place.role != Role::k_norm) continue;
+    const int64_t width = weight.place.n_cols();
+    norm.resize(static_cast<size_t>(width));
+    MM2_RETURN_IF_ERROR(view.rows(weight, 0, 1, norm.data()));
+    double most = 0;
+    for (const float x : norm) most = std::max(most, std::fabs(double{x}));
+    all[static_cast<size_t>(weight.place.layer)] =
+        static_cast<float>(std::sqrt(static_cast<double>(width)) * most / kLargestCode);
+  }
+  return all;
+}
+
+namespace {
+
+// Scales that no calibration can have seen.
+void judge_sizes(const KvScales& scales, std::span<const float> bounds, size_t n_heads,
+                 std::vector<Finding>& findings) {
+  const auto large = [](float x) { return x > 0.5f; };
+  const auto n = std::count_if(scales.k.begin(), scales.k.end(), large) +
+                 std::count_if(scales.v.begin(), scales.v.end(), large);
+  if (n > 0) {
+    findings.push_back(
+        {"KV scales", Severity::warning, "self_attn", join(n, " scales above 0.5"),
+         "keys or values above 224 are not seen in this family: a faulty calibration",
+         "mm2 kv-scales --stats of calibrate --collect kv"});
+    return;
+  }
+  // Tools calibrate in BF16: a little more than can be.
+  constexpr float kRounding = 1.01f;
+  for (size_t i = 0; i < scales.k.size(); ++i) {
+    const float bound = bounds[i / n_heads];
+    if (scales.k[i] <= bound * kRounding) continue;
+    findings.push_back(
+        {"KV scales", Severity::warning, join("layer ", i / n_heads),
+         join("k_scale is ", scales.k[i], ", k_norm allows ", bound, " at most"),
+         "keys lose precision: the scale is of another model, or from before the norm",
+         "mm2 kv-scales --stats of calibrate --collect kv"});
+    return;
+  }
+}
+
+}  // namespace
+
 Result<std::vector<Finding>> diagnose_kv_scales(const CheckpointView& view) {
   std::vector<Finding> findings;
   const auto places = locate_kv_scales(view.source(), view.config().n_layers);
@@ -250,15 +298,8 @@ Result<std::vector<Finding>> diagnose_kv_scales(const CheckpointView& view) {
                         "nobody calibrated, or a tool clamped them: small keys lose precision",
                         "mm2 kv-scales --stats of calibrate --collect kv"});
   } else {
-    const auto large = [](float x) { return x > 0.5f; };
-    const auto n = std::count_if(scales->k.begin(), scales->k.end(), large) +
-                   std::count_if(scales->v.begin(), scales->v.end(), large);
-    if (n > 0) {
-      findings.push_back(
-          {"KV scales", Severity::warning, "self_attn", join(n, " scales above 0.5"),
-           "keys or values above 224 are not seen in this family: a faulty calibration",
-           "mm2 kv-scales --stats of calibrate --collect kv"});
-    }
+    MM2_ASSIGN_OR_RETURN(const auto bounds, largest_k_scales(view));
+    judge_sizes(*scales, bounds, static_cast<size_t>(view.config().n_kv_heads), findings);
   }
   return findings;
 }

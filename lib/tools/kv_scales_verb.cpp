@@ -9,6 +9,7 @@
 #include "tools/calibrate/stats.h"
 #include "tools/config_words.h"
 #include "tools/derived.h"
+#include "tools/doctor.h"
 #include "tools/verbs.h"
 #include "tools/writing.h"
 
@@ -184,11 +185,13 @@ Status run_kv_scales(const Json& json, const Host& host, Json* report) {
   if (!options.writes()) {
     MM2_ASSIGN_OR_RETURN(const auto view, CheckpointView::open(options.model, host));
     MM2_ASSIGN_OR_RETURN(const KvScales scales, scales_of(*view));
+    MM2_ASSIGN_OR_RETURN(const auto bounds, largest_k_scales(*view));
     const auto others = view->others();
     const auto n_biases = static_cast<size_t>(std::count_if(
         others.begin(), others.end(), [](const TensorInfo* t) { return is_kv_bias(t->name); }));
     *report = {{"model", options.model},
                {"scales", listing(scales, view->config())},
+               {"largest_k_scale", bounds},
                {"n_biases", n_biases},
                {"remarks", remarks_on(scales, n_biases)}};
     return {};

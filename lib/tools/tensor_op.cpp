@@ -37,8 +37,8 @@ struct TensorOptions {
 };
 
 Result<TensorOptions> read_options(const Json& json) {
-  static constexpr std::string_view kAllowed[] = {"op",      "in",     "out",
-                                                  "tensors", "params", "threads"};
+  static constexpr std::string_view kAllowed[] = {"op",     "in",     "out",    "tensors",
+                                                  "params", "format", "threads"};
   const OptionReader reader("tensor", json);
   MM2_RETURN_IF_ERROR(reader.check_names(kAllowed));
   TensorOptions to;
@@ -49,6 +49,10 @@ Result<TensorOptions> read_options(const Json& json) {
   if (const Json* params = reader.find("params")) {
     if (!params->is_object()) return reader.wrong("params", "must be an object");
     to.params = *params;
+  }
+  if (const Json* format = reader.find("format")) {  // the one parameter that is asked for most
+    if (to.params.contains("format")) return reader.wrong("format", "must not be in params too");
+    to.params["format"] = *format;
   }
   if (to.op.empty()) return reader.wrong("op", "must name an operation");
   if (to.in.empty()) return reader.wrong("in", "must name a .safetensors file");

@@ -215,6 +215,19 @@ TEST_CASE("doctor: scales of the FP8 cache that are missing, 0, 1, too large or 
   CHECK(implausible.at("severity") == "warning");
   CHECK(tells(implausible, "found", "scales above 0.5"));
 
+  // No key of full-width k_norm is longer than the square root of the width times its largest weight.
+  EditedModel foreign("nvfp4_modelopt");
+  set_kv_scales(foreign, 0.4f, 0.01f);
+  const Json impossible = diagnose(foreign.save()).one("KV scales");
+  CHECK(tells(impossible, "found", "k_norm allows"));
+  CHECK(impossible.at("where") == "layer 0");
+  const auto listed = run("kv-scales", {{"model", golden::kModels + "nvfp4_modelopt"}});
+  REQUIRE(listed.status.ok());
+  for (size_t layer = 0; layer < 2; ++layer) {
+    const float scale = listed.report.at("scales").at(layer).at("k_scale").get<float>();
+    CHECK(scale <= listed.report.at("largest_k_scale").at(layer).get<float>() * 1.01f);
+  }
+
   EditedModel affine("nvfp4_modelopt");
   affine.add("model.layers.0.self_attn.k_proj.k_bias", Dtype::f32, {64}, std::string(256, '\0'));
   const Json biased = diagnose(affine.save()).one("KV scales");

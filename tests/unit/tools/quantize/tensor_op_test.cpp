@@ -212,3 +212,18 @@ TEST_CASE("tensor op: what cannot be is refused by name and nothing is written")
   refused("repack", "q", bench.names("q"), {{"from", "gptq"}, {"format", "nvfp4"}},
           "different grids");
 }
+
+TEST_CASE("tensor op: the format may stand beside the parameters, not in both places") {
+  const TempFolder folder;
+  Json report;
+  Json options = {
+      {"op", "quantize"},          {"in", std::string(MM2_TEST_DATA) + "/tools/" + kInputs},
+      {"tensors", {"int4/f32"}},   {"format", "gptq"},
+      {"params", {{"group", 32}}}, {"out", folder / "a.safetensors"}};
+  REQUIRE(run_tool("tensor", options, Host{}, &report).ok());
+  CHECK(report.at("tensors").at(0).at("name") == "int4/f32.qweight");
+  options["params"]["format"] = "awq";
+  options["out"] = folder / "b.safetensors";
+  const Status twice = run_tool("tensor", options, Host{}, &report);
+  CHECK(contains(std::string(twice.message()), "must not be in params too"));
+}
