@@ -28,6 +28,7 @@ class FastEngine {
         output_tokens_(kMostTokens),
         row_results_(kSequences),
         ids_(size(kMostTokens * s_.n_layers * s_.top_k)),
+        rows_(kSequences),
         h_(size(kMostTokens * s_.hidden)),
         x_(size(kMostTokens * s_.hidden)),
         rope_(size(kMostTokens * s_.rotary_dim)),
@@ -47,6 +48,7 @@ class FastEngine {
     step_.positions = positions_.get();
     step_.output_tokens = output_tokens_.get();
     step_.row_results = row_results_.get();
+    step_.rows = rows_.get();
     step_.kv = {cache_.get(),        layout_.block_bytes * kSequences * kBlocks,
                 layout_.block_bytes, layout_,
                 scales_.get(),       scales_.get(),
@@ -88,7 +90,8 @@ class FastEngine {
     }
     step_.n_rows = static_cast<int32_t>(rows.size());
     step_.n_tokens = step_.n_outputs = n;
-    step_.rows = step_.host_rows = all.data();
+    std::copy(all.begin(), all.end(), rows_.get());
+    step_.host_rows = all.data();
     const cuda::DeviceOps& ops = *cuda::fast_ops();
     const bool ran = ops.layers(step_) == cudaSuccess && ops.finish(step_) == cudaSuccess &&
                      cudaStreamSynchronize(step_.stream) == cudaSuccess;
@@ -110,6 +113,7 @@ class FastEngine {
   OnDevice<char> cache_;
   OnDevice<float> scales_;
   OnDevice<int32_t> blocks_, tokens_, positions_, output_tokens_, row_results_, ids_;
+  OnDevice<cuda::DeviceRow> rows_;
   OnDevice<float> h_, x_, rope_, weights_, outputs_, logits_;
   std::unique_ptr<OnDevice<char>> scratch_;
   cuda::DeviceStep step_{};
