@@ -88,10 +88,18 @@ class Worker {
     }
     MM2_ASSIGN_OR_RETURN(const PairFigures figures, scan.finish());
     note(first_row, figures, n_saturated, run.note);
+    end_piece();
     return {};
   }
+  void add_piece() { ++n_pieces_; }
 
  private:
+  // What scans found is of no more use behind the last piece.
+  void end_piece() {
+    const std::lock_guard lock(mutex_);
+    if (--n_pieces_ == 0) merge_.reset();
+  }
+
   // Rows [row, row + n) of the piece that begins at first_row.
   struct Tile {
     int64_t first_row, row, n;
@@ -215,7 +223,8 @@ class Worker {
 
   MergedWeight weight_;
   size_t index_;
-  std::mutex mutex_;  // guards the scans
+  std::mutex mutex_;      // guards the scans and n_pieces_
+  int64_t n_pieces_ = 0;  // that have not run
   Status failure_;
   std::unique_ptr<SlabMerge> merge_;  // scanned; not changed any more once it is there
 };
@@ -282,6 +291,7 @@ void plan_merged(MergedWeight weight, size_t index, WritePlan& plan, std::vector
     piece.bytes_read = bytes_of_rows(*worker, rows);
     piece.scratch =
         static_cast<uint64_t>(worker->n_buffers() * worker->tile_numbers()) * sizeof(float);
+    worker->add_piece();
     piece.run = [worker, first_row, rows](PieceRun& run) {
       return worker->run(first_row, rows, run);
     };

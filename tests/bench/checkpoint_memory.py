@@ -2,8 +2,7 @@
 
     MM2_PROGRAM=.../mm2 python3 tests/bench/checkpoint_memory.py --work FOLDER [--layers 3] [--only merge,doctor]
 
-FOLDER needs room for four times the checkpoint (the widest output is BF16). The second parent of verbs that compare or merge is the same files under another name. Prints a table; fails where a verb fails or takes more
-than 2 GB.
+FOLDER needs room for four times the checkpoint (the widest output is BF16). Prints a table; fails where a verb fails or takes more than 2 GB.
 """
 import argparse
 import json
@@ -60,7 +59,12 @@ def bytes_of(path):
 
 
 def remove(path):
-    shutil.rmtree(path) if os.path.isdir(path) else os.path.exists(path) and os.remove(path)
+    """With what a failed run left of it."""
+    for one in (path, path + ".partial", path + ".journal"):
+        if os.path.isdir(one):
+            shutil.rmtree(one)
+        elif os.path.exists(one):
+            os.remove(one)
 
 
 def main():
@@ -80,9 +84,9 @@ def main():
             sys.exit(text)
         print(f"| synth --layers {options.layers} | {size(at('model')) / GB:.1f} | {seconds:.0f} | {peak:.0f} |", flush=True)
     if not os.path.exists(at("other")):
-        os.mkdir(at("other"))
-        for name in os.listdir(at("model")):
-            os.link(os.path.join(at("model"), name), os.path.join(at("other"), name))
+        seconds, _, text = timed([PROGRAM, "synth", "--layers", options.layers, "--seed", 1, "-o", at("other"), "--progress", "none"])
+        if seconds is None:
+            sys.exit(text)
     with open(at("tokens.jsonl"), "w") as file:
         for sample in range(8):
             file.write(json.dumps({"ids": [(7919 * sample + 104729 * k) % 200000 for k in range(512)]}) + "\n")

@@ -10,6 +10,11 @@ uint32_t magnitude_bits(float value) {
   return std::bit_cast<uint32_t>(value) & kMagnitude;
 }
 
+// Assigning {} would keep the memory, and there are as many of these as the model has weights.
+void give_back(std::vector<uint64_t>& counts) {
+  std::vector<uint64_t>().swap(counts);
+}
+
 }  // namespace
 
 MagnitudeCut::MagnitudeCut(int64_t n_rows, int64_t n_cols, uint64_t low, uint64_t high, bool coarse)
@@ -73,7 +78,7 @@ void MagnitudeCut::take_lower(Edge& edge) {
   uint64_t bucket = kLower - 1;
   while (above + edge.counts[bucket] < edge.from_top) above += edge.counts[bucket--];
   settle(edge, bucket, above, edge.counts[bucket]);
-  edge.counts = {};
+  give_back(edge.counts);
 }
 
 void MagnitudeCut::begin_equal() {
@@ -90,7 +95,7 @@ void MagnitudeCut::end_scan() {
     for (Edge& edge : edges_) {
       if (edge.open) take_upper(edge);
     }
-    upper_ = {};
+    give_back(upper_);
     phase_ = Phase::lower;
     if (coarse_) begin_equal();
   } else if (phase_ == Phase::lower) {
