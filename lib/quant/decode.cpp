@@ -238,7 +238,7 @@ class Decoder {
   }
 
   // GPTQ and AWQ: a row of words for each patch. GPTQ v1 keeps whole words too small, by 1 in each field
-  // (docs/decisions/0011-gptq-v1-zeros.md): they are added as words too.
+  // (docs/decisions/0012-gptq-v1-zeros.md): they are added as words too.
   void zeros_along_words(size_t i) {
     const Window& w = raw_.windows[i];
     const auto* from = reinterpret_cast<const uint32_t*>(part(i));

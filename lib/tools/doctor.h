@@ -40,7 +40,7 @@ Result<std::vector<Finding>> diagnose_weights(const CheckpointView& view);
 /// inputs saturate.
 Result<std::vector<Finding>> diagnose_input_scales(const CheckpointView& view);
 
-/// Zeros of GPTQ v1 that engines read in different ways (docs/decisions/0011-gptq-v1-zeros.md).
+/// Zeros of GPTQ v1 that engines read in different ways (docs/decisions/0012-gptq-v1-zeros.md).
 Result<std::vector<Finding>> diagnose_zeros(const CheckpointView& view);
 
 /// Scales and biases of the FP8 cache.
