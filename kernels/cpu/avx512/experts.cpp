@@ -1,9 +1,9 @@
 // (token, expert) pairs sorted by expert. Then five phases: rows of x are packed for each expert; gate
 // and up; their results are packed; down; and the weighted sums of each token, experts ascending. The
 // experts with the most tokens come first, so that the small ones fill up what is left of a phase.
+#include "kernels/api/math.h"
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/blocks.h"
-#include "kernels/api/math.h"
 
 namespace mm2::kernels::avx512 {
 namespace {

@@ -15,6 +15,7 @@
 // So the bits depend on the row's own positions alone.
 #pragma once
 
+#include "kernels/cuda/common/device_ops.h"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/decode/step_input.h"
 
@@ -66,6 +67,10 @@ MM2_HD static inline bool takes_heads(const ModelShape& s, int32_t number) {
   return (number == kE4M3 || number == kBF16) && (d == 16 || d == 32 || d == 64 || d == 128) &&
          s.n_heads % s.n_kv_heads == 0 && s.n_heads / s.n_kv_heads <= kMostQueries;
 }
+
+/// What all launches of a layer have in common: shape, weights, cache. What comes in and goes out, and
+/// where chunks leave their sums, is left to the caller. The host's side.
+AttentionStep attention_of(const DeviceStep& step, int32_t layer);
 
 cudaError_t run_attention(const AttentionStep& s, int32_t n_blocks, bool overlaps,
                           cudaStream_t stream);

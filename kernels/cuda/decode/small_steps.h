@@ -51,6 +51,9 @@ struct EndStep {
 constexpr int32_t kMostExperts = 1024;
 constexpr int32_t kSmallThreads = 128;
 
+/// BeginStep::half_turns. The host's side.
+void fill_half_turns(const ModelShape& s, double* half_turns);  // [rotary_dim / 2]
+
 /// Shared memory of the router: a row of the gate, then what its last block collects.
 MM2_HD static inline int32_t router_shared(int32_t gate_row_bytes, int32_t n_experts) {
   return gate_row_bytes + 64 + n_experts * 4;

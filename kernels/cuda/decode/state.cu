@@ -34,28 +34,42 @@ Compiled DecodeState::product(Task task, const DeviceMatrix* const* matrices, in
   return {p, decoded(l)};
 }
 
-void DecodeState::add_attention(const DeviceStep& step, int32_t layer, LayerSteps& to) const {
+AttentionStep attention_of(const DeviceStep& step, int32_t layer) {
+  const ModelShape& shape = step.shape();
   const DeviceLayer& w = step.weights->layers[layer];
   const DeviceKv& kv = step.kv;
-  const int64_t scales = int64_t{layer} * shape_.n_kv_heads;
-  AttentionStep& a = to.attention;
-  a.input = at_.input;
+  const int64_t scales = int64_t{layer} * shape.n_kv_heads;
+  AttentionStep a{};
   a.blocks = kv.blocks;
-  a.n_heads = shape_.n_heads;
-  a.n_kv_heads = shape_.n_kv_heads;
-  a.head_dim = shape_.head_dim;
-  a.rotary_dim = shape_.rotary_dim;
-  a.eps = shape_.rms_norm_eps;
+  a.n_heads = shape.n_heads;
+  a.n_kv_heads = shape.n_kv_heads;
+  a.head_dim = shape.head_dim;
+  a.rotary_dim = shape.rotary_dim;
+  a.eps = shape.rms_norm_eps;
   a.q_norm = w.q_norm;
   a.k_norm = w.k_norm;
-  a.qkv = at_.qkv;
-  a.rope = step.buffers.rope;
   a.k_scales = kv.k_scales == nullptr ? nullptr : kv.k_scales + scales;
   a.v_scales = kv.v_scales == nullptr ? nullptr : kv.v_scales + scales;
   a.cache = kv.data + layer * kv.layer_stride;
   a.block_stride = kv.block_stride;
   a.block_size = kv.layout.block_size;
   a.number = kv.layout.number;
+  return a;
+}
+
+void fill_half_turns(const ModelShape& s, double* half_turns) {
+  constexpr double kPi = 3.14159265358979323846;
+  for (int32_t i = 0; i < s.rotary_dim / 2; ++i) {
+    half_turns[i] = std::pow(s.rope_theta, -2.0 * i / s.rotary_dim) / kPi;
+  }
+}
+
+void DecodeState::add_attention(const DeviceStep& step, int32_t layer, LayerSteps& to) const {
+  AttentionStep& a = to.attention;
+  a = attention_of(step, layer);
+  a.input = at_.input;
+  a.qkv = at_.qkv;
+  a.rope = step.buffers.rope;
   a.y = at_.attended;
   a.sums = at_.sums;
   a.tops = at_.tops;
@@ -137,10 +151,7 @@ DecodeState::DecodeState(const DeviceStep& step, const DecodeOptions& options)
             step.buffers.rope,
             at_.counters,
             at_.n_counters};
-  for (int32_t i = 0; i < shape_.rotary_dim / 2; ++i) {
-    constexpr double kPi = 3.14159265358979323846;
-    begin_.half_turns[i] = std::pow(shape_.rope_theta, -2.0 * i / shape_.rotary_dim) / kPi;
-  }
+  fill_half_turns(shape_, begin_.half_turns);
   end_ = {step.rows, h_, shape_.hidden, step.row_results};
   const DeviceMatrix* head[] = {&w.lm_head};
   head_ = product(kHeadTask, head, 1, cuts_of(shape_).head);

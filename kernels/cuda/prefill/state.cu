@@ -1,7 +1,5 @@
 #include "kernels/cuda/prefill/state.h"
 
-#include <cmath>
-
 namespace mm2::kernels::cuda {
 namespace {
 
@@ -79,10 +77,7 @@ PrefillState::PrefillState(const DeviceStep& largest)
   rows_.number = embedding.layout.format.number;
   rows_.hidden = shape_.hidden;
   rows_.rotary_dim = shape_.rotary_dim;
-  for (int32_t i = 0; i < shape_.rotary_dim / 2; ++i) {
-    constexpr double kPi = 3.14159265358979323846;
-    rows_.half_turns[i] = std::pow(shape_.rope_theta, -2.0 * i / shape_.rotary_dim) / kPi;
-  }
+  fill_half_turns(shape_, rows_.half_turns);
   group_tokens_.reserve(static_cast<size_t>(at_.max_groups) + 1);
 }
 
@@ -118,13 +113,14 @@ cudaError_t PrefillState::upload_groups(const DeviceStep& step) {
   cudaError_t error = cudaEventSynchronize(uploaded_);
   if (error != cudaSuccess) return error;
   group_tokens_.clear();
-  StepInput* in = staging_ - 1;
+  StepInput* in = staging_;
   for (int32_t r = 0; r < step.n_rows; ++r) {
     const DeviceRow& row = step.host_rows[r];
     for (int32_t i = 0; i < row.n_tokens; ++i) {
       if (group_tokens_.empty() || in->n_tokens == kDecodeTokens) {
+        in = staging_ + group_tokens_.size();
+        *in = StepInput{};
         group_tokens_.push_back(row.first_token + i);
-        *++in = StepInput{};
       }
       if (in->n_rows == 0 || i == 0) {
         const int32_t at = in->n_rows++;
@@ -151,25 +147,8 @@ cudaError_t PrefillState::product(const DeviceStep& step, const DeviceMatrix& w,
 }
 
 cudaError_t PrefillState::attend(const DeviceStep& step, int32_t layer) {
-  const DeviceLayer& w = step.weights->layers[layer];
   const Widths width = widths_of(shape_);
-  const DeviceKv& kv = step.kv;
-  const int64_t scales = int64_t{layer} * shape_.n_kv_heads;
-  AttentionStep a{};
-  a.blocks = kv.blocks;
-  a.n_heads = shape_.n_heads;
-  a.n_kv_heads = shape_.n_kv_heads;
-  a.head_dim = shape_.head_dim;
-  a.rotary_dim = shape_.rotary_dim;
-  a.eps = shape_.rms_norm_eps;
-  a.q_norm = w.q_norm;
-  a.k_norm = w.k_norm;
-  a.k_scales = kv.k_scales == nullptr ? nullptr : kv.k_scales + scales;
-  a.v_scales = kv.v_scales == nullptr ? nullptr : kv.v_scales + scales;
-  a.cache = kv.data + layer * kv.layer_stride;
-  a.block_stride = kv.block_stride;
-  a.block_size = kv.layout.block_size;
-  a.number = kv.layout.number;
+  AttentionStep a = attention_of(step, layer);
   a.sums = at_.sums;
   a.tops = at_.tops;
   a.max_chunks = at_.max_chunks;
