@@ -152,10 +152,10 @@ Status write_repaired(const Json& json, const Host& host, const CheckpointView& 
     const std::string path = join_path(view.folder(), name);
     if (host.source->open(path).ok()) plan.files.push_back({name, "", path});
   }
-  Json written;
-  MM2_RETURN_IF_ERROR(verb.write(plan, &written));
-  report["repaired"] = {
-      {"out", written["out"]}, {"input_scales", changed.size()}, {"stripped_biases", n_stripped}};
+  Json& repaired = report["repaired"];
+  MM2_RETURN_IF_ERROR(verb.write(plan, &repaired));
+  repaired["input_scales"] = changed.size();
+  repaired["stripped_biases"] = n_stripped;
   return {};
 }
 

@@ -36,6 +36,13 @@ WRITING = {
                        "--num-retained-experts", 12],
     "to-megatron": ["to-megatron", program.data("models", "bf16"), "--tp", 2, "--ep", 2],
     "kv-scales": ["kv-scales", program.data("models", "nvfp4_modelopt"), "--min", "0.01"],
+    "doctor --fix": ["doctor", program.data("models", "ct_nvfp4"), "--fix"],
+}
+# Verbs that read what another one wrote: that command, then the verb's. Words in capitals are files of the test.
+CHAINED = {
+    "prune": (["calibrate", program.TINY, "TOKENS", "-o", "STATS"], ["prune", program.TINY, "--stats", "STATS", "--ratio", "0.25"]),
+    "from-megatron": (["to-megatron", program.data("models", "bf16"), "--tp", 2, "--ep", 2, "-o", "RANKS"],
+                      ["from-megatron", "RANKS", "--config", program.data("models", "bf16"), "--tp", 2, "--ep", 2]),
 }
 
 
@@ -67,28 +74,37 @@ class WritingVerbs(program.ProgramTest):
     def path(self, name):
         return os.path.join(self.folder, name)
 
+    def commands(self):
+        """WRITING and CHAINED, ready to be run."""
+        names = {"TOKENS": self.tokens(), "STATS": self.path("stats.safetensors"), "RANKS": self.path("ranks")}
+        commands = dict(WRITING)
+        for verb, (before, command) in CHAINED.items():
+            self.assert_succeeds(program.run(*(names.get(part, part) for part in before), "--progress", "none"))
+            commands[verb] = [names.get(part, part) for part in command]
+        return commands
+
     def write(self, command, name, *more):
         self.assert_succeeds(program.run(*with_out(command, self.path(name)), "--progress", "none", *more))
         return content(self.path(name))
 
     def test_the_same_bytes_for_any_number_of_threads(self):
-        for verb, command in WRITING.items():
+        for verb, command in self.commands().items():
             with self.subTest(verb):
                 self.assertEqual(self.write(command, verb + "1", "--threads", 1), self.write(command, verb + "3", "--threads", 3))
 
     def test_what_was_written_is_sound_and_as_its_manifest_says(self):
-        for verb, command in WRITING.items():
+        for verb, command in self.commands().items():
             with self.subTest(verb):
                 self.write(command, verb)
                 if verb != "to-megatron":  # files of ranks are no checkpoint
                     self.assert_succeeds(program.run("verify", self.path(verb), "--deep", "--hash"))
 
     def test_a_dry_run_writes_nothing_and_says_how_much_it_would_be(self):
-        for verb, command in WRITING.items():
+        for verb, command in self.commands().items():
             with self.subTest(verb):
                 done = program.run(*with_out(command, self.path("dry")), "--dry-run", "--json")
                 report = json.loads(self.assert_succeeds(done))
-                self.assertGreater(report["bytes"], 0)
+                self.assertGreater(report.get("repaired", report)["bytes"], 0)
                 self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("dry")], [])
 
     def tokens(self):
@@ -101,7 +117,7 @@ class WritingVerbs(program.ProgramTest):
 
     def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(self):
         randomness = random.Random(7)
-        commands = dict(WRITING, calibrate=["calibrate", program.TINY, self.tokens(), "--collect", "reap,imatrix,act,kv"])
+        commands = dict(self.commands(), calibrate=["calibrate", program.TINY, self.tokens(), "--collect", "reap,imatrix,act,kv"])
         for verb, command in commands.items():
             with self.subTest(verb):
                 begin = time.monotonic()
