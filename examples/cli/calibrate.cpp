@@ -13,8 +13,9 @@ void add_calibrate(Program& program) {
       .model()
       .text("tokens", "tokens",
             "JSON lines {\"ids\": [..]}, with \"counted\" or \"count_from\" where "
-            "not all tokens count",
-            true)
+            "not all tokens count")
+      .text("--tokens-bin", "tokens_bin",
+            "instead: 32-bit little-endian ids, cut into samples of --max-length (2048)")
       .text("-o,--out", "out", "the .safetensors file to write; it must not exist", true)
       .texts("--collect", "collect", "reap, imatrix, act, kv, hessian")
       .integer("--max-length", "max_length", "cut samples to so many tokens")

@@ -12,6 +12,7 @@ void add_experts(Program& program) {
       .text("--details", "details", "a file to write with every pair, its costs and margins")
       .number("--min-margin", "min_margin", "least margin of a pair that is no exact copy: 0.02")
       .number("--max-cost", "max_cost", "largest cosine distance of a pair: 0.3")
+      .flag("--weights", "weights", "confirm pairs by the experts' own weights: 128 rows of each")
       .done();
   ToolVerb(program, "delete-experts", "Leaves experts out of every layer, by a mask or a reference",
            "mm2 delete-experts MODEL OUT --num-original-experts 256 --num-retained-experts 192 "

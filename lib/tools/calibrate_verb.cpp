@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 constexpr uint64_t kMaxTokensFile = uint64_t{4} << 30;
 
 struct Options {
-  std::string model, tokens, out;
+  std::string model, tokens, tokens_bin, out;
   CollectOptions collect;
   int64_t max_length = 0, max_tokens = 0;
   uint64_t mem = uint64_t{3} << 29;
@@ -47,14 +47,15 @@ Status read_collect(const OptionReader& reader, CollectOptions& collect) {
 }
 
 Result<Options> read_options(const Json& json) {
-  static constexpr std::string_view kAllowed[] = {"model",      "tokens",     "out",   "collect",
-                                                  "max_length", "max_tokens", "mem",   "threads",
-                                                  "dry_run",    "resume",     "strict"};
+  static constexpr std::string_view kAllowed[] = {
+      "model", "tokens",  "out",     "collect", "max_length", "max_tokens",
+      "mem",   "threads", "dry_run", "resume",  "strict",     "tokens_bin"};
   const OptionReader reader("calibrate", json);
   MM2_RETURN_IF_ERROR(reader.check_names(kAllowed));
   Options to;
   MM2_RETURN_IF_ERROR(reader.text("model", to.model));
   MM2_RETURN_IF_ERROR(reader.text("tokens", to.tokens));
+  MM2_RETURN_IF_ERROR(reader.text("tokens_bin", to.tokens_bin));
   MM2_RETURN_IF_ERROR(reader.text("out", to.out));
   MM2_RETURN_IF_ERROR(read_collect(reader, to.collect));
   MM2_RETURN_IF_ERROR(reader.integer("max_length", 0, INT32_MAX, to.max_length));
@@ -65,7 +66,9 @@ Result<Options> read_options(const Json& json) {
   MM2_RETURN_IF_ERROR(reader.boolean("resume", to.resume));
   MM2_RETURN_IF_ERROR(reader.boolean("strict", to.strict));
   if (to.model.empty()) return reader.wrong("model", "must name a checkpoint");
-  if (to.tokens.empty()) return reader.wrong("tokens", "must name a file of tokens");
+  if (to.tokens.empty() == to.tokens_bin.empty()) {
+    return reader.wrong("tokens", "must name a file of tokens unless tokens_bin does, and not both");
+  }
   if (to.out.empty()) return reader.wrong("out", "must name the file to write");
   return to;
 }
@@ -232,16 +235,21 @@ class Calibration {
   size_t n_hidden_;
 };
 
+Result<TokenSamples> read_samples(const Options& options, const CheckpointView& view,
+                                  const Host& host) {
+  const bool binary = !options.tokens_bin.empty();
+  const std::string& file = binary ? options.tokens_bin : options.tokens;
+  MM2_ASSIGN_OR_RETURN(const std::string text, read_all(*host.source, file, kMaxTokensFile));
+  return (binary ? parse_binary_samples : parse_samples)(text, file, view.config().n_vocab,
+                                                         options.max_length, options.max_tokens);
+}
+
 }  // namespace
 
 Status run_calibrate(const Json& json, const Host& host, Json* report) {
   MM2_ASSIGN_OR_RETURN(const Options options, read_options(json));
   MM2_ASSIGN_OR_RETURN(const auto view, CheckpointView::open(options.model, host));
-  MM2_ASSIGN_OR_RETURN(const std::string text,
-                       read_all(*host.source, options.tokens, kMaxTokensFile));
-  MM2_ASSIGN_OR_RETURN(const TokenSamples samples,
-                       parse_samples(text, options.tokens, view->config().n_vocab,
-                                     options.max_length, options.max_tokens));
+  MM2_ASSIGN_OR_RETURN(const TokenSamples samples, read_samples(options, *view, host));
   MM2_ASSIGN_OR_RETURN(auto executor, tool_executor(options.threads, host));
   Calibration calibration(options, *view, samples, std::move(executor), host);
   Json made = {{"out", options.out},

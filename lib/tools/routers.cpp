@@ -59,22 +59,24 @@ Result<Routers> Routers::open(const std::string& path, const Host& host) {
   return routers;
 }
 
-Result<std::vector<float>> Routers::read(Role role, int32_t layer) const {
-  const WeightPlace place = locate(config_, *source_, role, layer, -1);
+Result<std::vector<float>> Routers::rows_of(Role role, int32_t layer, int32_t expert,
+                                            int64_t n_rows) const {
+  const WeightPlace place = locate(config_, *source_, role, layer, expert);
   MM2_ASSIGN_OR_RETURN(const WeightDescription description,
                        describe_weight(place, *source_, quant_));
-  std::vector<float> numbers(static_cast<size_t>(place.shape.n_elements()));
-  MM2_RETURN_IF_ERROR(
-      dequantize_rows(place, description, *source_, 0, place.n_rows(), numbers.data()));
+  n_rows = std::min(n_rows, place.n_rows());
+  std::vector<float> numbers(
+      static_cast<size_t>(place.shape.n_elements() / place.n_rows() * n_rows));
+  MM2_RETURN_IF_ERROR(dequantize_rows(place, description, *source_, 0, n_rows, numbers.data()));
   return numbers;
 }
 
 Result<std::vector<float>> Routers::rows(int32_t layer) const {
-  return read(Role::router, layer);
+  return rows_of(Role::router, layer, -1, config_.n_experts);
 }
 
 Result<std::vector<float>> Routers::bias(int32_t layer) const {
-  return read(Role::router_bias, layer);
+  return rows_of(Role::router_bias, layer, -1, INT64_MAX);
 }
 
 Result<std::string> Routers::digest() const {
@@ -137,13 +139,23 @@ Json match_report(const MatchedModel& matched) {
                     {"equal_bias", matched.equal_bias[layer]},
                     {"ascending", match.ascending}});
   }
-  return {{"layers", matched.layers.size()},
-          {"experts", matched.mask.n_experts},
-          {"deleted_per_layer", matched.mask.n_deleted()},
-          {"smallest_margin", finite(smallest)},
-          {"equal_bias", equal_bias},
-          {"ascending", matched.ascending},
-          {"by_layer", std::move(rows)}};
+  Json report = {{"layers", matched.layers.size()},
+                 {"experts", matched.mask.n_experts},
+                 {"deleted_per_layer", matched.mask.n_deleted()},
+                 {"smallest_margin", finite(smallest)},
+                 {"equal_bias", equal_bias},
+                 {"ascending", matched.ascending}};
+  double least = std::numeric_limits<double>::infinity();
+  for (size_t layer = 0; layer < matched.by_weights.size(); ++layer) {
+    double of_layer = std::numeric_limits<double>::infinity();
+    for (const Likeness& one : matched.by_weights[layer])
+      of_layer = std::min(of_layer, one.likeness);
+    rows[layer]["least_likeness"] = finite(of_layer);
+    least = std::min(least, of_layer);
+  }
+  if (!matched.by_weights.empty()) report["least_likeness"] = finite(least);
+  report["by_layer"] = std::move(rows);
+  return report;
 }
 
 Result<Json> match_details(const Routers& original, const Routers& reference,
@@ -151,7 +163,8 @@ Result<Json> match_details(const Routers& original, const Routers& reference,
   MM2_ASSIGN_OR_RETURN(const std::string ours, original.digest());
   MM2_ASSIGN_OR_RETURN(const std::string theirs, reference.digest());
   Json layers = Json::array();
-  for (const ExpertMatch& match : matched.layers) {
+  for (size_t layer = 0; layer < matched.layers.size(); ++layer) {
+    const ExpertMatch& match = matched.layers[layer];
     Json pairs = Json::array();
     for (const ExpertPair& pair : match.pairs) {
       pairs.push_back({{"original", pair.original},
@@ -164,6 +177,10 @@ Result<Json> match_details(const Routers& original, const Routers& reference,
                        {"exchange_margin", finite(pair.exchange_margin)},
                        {"centred_cost", pair.centred_cost},
                        {"centred_margin", finite(pair.centred_margin)}});
+      if (matched.by_weights.empty()) continue;
+      const Likeness& one = matched.by_weights[layer][pairs.size() - 1];
+      pairs.back()["likeness"] = one.likeness;
+      pairs.back()["likeness_of_another"] = one.runner_up_likeness;
     }
     layers.push_back({{"deleted", match.deleted}, {"retained", std::move(pairs)}});
   }

@@ -76,9 +76,11 @@ def repack(path: Path, out: Path, *, to: str, progress: ProgressCallback | None 
     return run("repack", progress=progress, model=find_model(path), out=out, to=to, **options)
 
 
-def calibrate(path: Path, tokens: Path, out: Path, *, progress: ProgressCallback | None = None, **options: Any) -> Report:
-    """Runs tokens (JSON lines {"ids": [..]}) through the model layer by layer; `collect`: "reap", "imatrix", "act", "kv", "hessian"."""
-    return run("calibrate", progress=progress, model=find_model(path), tokens=tokens, out=out, **options)
+def calibrate(path: Path, tokens: Path | None, out: Path, *, progress: ProgressCallback | None = None, **options: Any) -> Report:
+    """Runs tokens (JSON lines {"ids": [..]}; None with `tokens_bin`) through the model layer by layer; `collect`: "reap", "imatrix", "act", "kv", "hessian"."""
+    if tokens is not None:
+        options["tokens"] = tokens
+    return run("calibrate", progress=progress, model=find_model(path), out=out, **options)
 
 
 def prune(path: Path, *, stats: Path, progress: ProgressCallback | None = None, **options: Any) -> Report:

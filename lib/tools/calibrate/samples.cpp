@@ -1,6 +1,7 @@
 #include "tools/calibrate/samples.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/json.h"
 
@@ -72,6 +73,33 @@ Result<TokenSamples> parse_samples(std::string_view text, const std::string& fil
   }
   if (samples.size() == 0) return error(Code::format, file, ": no samples");
   if (samples.n_counted() == 0) return error(Code::format, file, ": no token is to be counted");
+  return samples;
+}
+
+Result<TokenSamples> parse_binary_samples(std::string_view bytes, const std::string& file,
+                                          int32_t n_vocab, int64_t max_length, int64_t max_tokens) {
+  constexpr size_t kDefaultLength = 2048;
+  if (bytes.size() % sizeof(int32_t) != 0) {
+    return error(Code::format, file, ": ", bytes.size(),
+                 " bytes are no whole number of 32-bit ids");
+  }
+  TokenSamples samples;
+  samples.tokens.resize(bytes.size() / sizeof(int32_t));
+  if (max_tokens > 0 && samples.n_tokens() > static_cast<size_t>(max_tokens)) {
+    samples.tokens.resize(static_cast<size_t>(max_tokens));
+  }
+  if (samples.tokens.empty()) return error(Code::format, file, ": no samples");
+  std::memcpy(samples.tokens.data(), bytes.data(), samples.n_tokens() * sizeof(int32_t));
+  for (size_t i = 0; i < samples.n_tokens(); ++i) {
+    if (samples.tokens[i] < 0 || samples.tokens[i] >= n_vocab) {
+      return error(Code::format, file, ": id ", samples.tokens[i], " at place ", i,
+                   " is not in [0, ", n_vocab, ")");
+    }
+  }
+  samples.counted.assign(samples.n_tokens(), 1);
+  const size_t length = max_length > 0 ? static_cast<size_t>(max_length) : kDefaultLength;
+  for (size_t at = 0; at < samples.n_tokens(); at += length) samples.starts.push_back(at);
+  samples.starts.push_back(samples.n_tokens());
   return samples;
 }
 

@@ -30,4 +30,9 @@ struct TokenSamples {
 Result<TokenSamples> parse_samples(std::string_view text, const std::string& what, int32_t n_vocab,
                                    int64_t max_length, int64_t max_tokens);
 
+/// Token ids as 32-bit little-endian integers, one after another: samples of `max_length` tokens (0: 2,048),
+/// the last one with what is left. All count. Errors as above, naming the place in the file.
+Result<TokenSamples> parse_binary_samples(std::string_view bytes, const std::string& what,
+                                          int32_t n_vocab, int64_t max_length, int64_t max_tokens);
+
 }  // namespace mm2

@@ -39,3 +39,28 @@ TEST_CASE("samples: what is no sample is named by line and number") {
   CHECK(message("{\"ids\": [1], \"count_from\": 1}").find("no token") != std::string::npos);
   CHECK(message("").find("no samples") != std::string::npos);
 }
+
+TEST_CASE("samples: 32-bit ids are cut into samples of one length") {
+  const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7};
+  const std::string_view bytes(reinterpret_cast<const char*>(ids), sizeof ids);
+  const auto samples = parse_binary_samples(bytes, "t.bin", 10, 3, 0);
+  REQUIRE(samples.ok());
+  CHECK(samples->tokens == std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7});
+  CHECK(samples->starts == std::vector<size_t>{0, 3, 6, 7});
+  CHECK(samples->n_counted() == 7);
+  CHECK(parse_binary_samples(bytes, "t.bin", 10, 0, 5)->starts == std::vector<size_t>{0, 5});
+  CHECK(parse_binary_samples(bytes, "t.bin", 10, 5, 5)->starts == std::vector<size_t>{0, 5});
+}
+
+TEST_CASE("samples: a file of ids that is cut short, empty or of another vocabulary is refused") {
+  const int32_t ids[] = {1, -2, 3};
+  const std::string_view bytes(reinterpret_cast<const char*>(ids), sizeof ids);
+  const auto says = [](const Result<TokenSamples>& samples, const char* what) {
+    return samples.status().code() == Code::format &&
+           samples.status().message().find(what) != std::string::npos;
+  };
+  CHECK(says(parse_binary_samples(bytes, "t.bin", 10, 0, 0), "id -2 at place 1"));
+  CHECK(says(parse_binary_samples(bytes.substr(0, 11), "t.bin", 10, 0, 0), "11 bytes"));
+  CHECK(says(parse_binary_samples("", "t.bin", 10, 0, 0), "no samples"));
+  CHECK(says(parse_binary_samples(bytes, "t.bin", 1, 0, 0), "id 1 at place 0"));
+}
