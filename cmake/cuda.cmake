@@ -3,6 +3,9 @@
 #
 #   mm2_cuda_room(kernels/cuda/simple USES kernels/cuda/common SOURCES linear.cu step.cpp)
 #
+# HOPPER: kernels with instructions of compute capability 9.0 and no other; they are compiled for 90a whatever
+# CMAKE_CUDA_ARCHITECTURES says, which the other rooms follow.
+#
 # .cu files hold kernels and what launches them; .cpp files are code of the host alone.
 if(MM2_CUDA)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -35,7 +38,7 @@ function(mm2_cuda_compile_settings target)
 endfunction()
 
 function(mm2_cuda_room room)
-  cmake_parse_arguments(ARG "" "" "USES;SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "HOPPER" "" "USES;SOURCES" ${ARGN})
   mm2_room(${room} USES ${ARG_USES})
   mm2_room_target(${room} target)
   list(TRANSFORM ARG_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
@@ -45,5 +48,8 @@ function(mm2_cuda_room room)
     add_library(${target}_device OBJECT ${ARG_SOURCES})
     mm2_cuda_compile_settings(${target}_device)
     target_link_libraries(${target}_device PRIVATE ${target})
+    if(ARG_HOPPER)
+      set_target_properties(${target}_device PROPERTIES CUDA_ARCHITECTURES 90a-real)
+    endif()
   endif()
 endfunction()

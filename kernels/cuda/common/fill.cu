@@ -17,7 +17,7 @@ __global__ void fill_kernel(float* values, int64_t n, float value) {
 }  // namespace
 
 cudaError_t can_run_kernels() {
-  return has_code(fill_kernel);
+  return has_code(fill_kernel, BuiltFor::kAll);
 }
 
 cudaError_t fill(float* values, int64_t n, float value, cudaStream_t stream) {

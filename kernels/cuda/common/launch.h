@@ -35,13 +35,19 @@ inline cudaError_t allow_shared(void (*kernel)(Params...), size_t n_bytes) {
 #endif
 }
 
+/// Which devices a room's kernels are compiled for (cmake/cuda.cmake): those that the plug-in is built for,
+/// or 9.0 alone, whose instructions they use.
+enum class BuiltFor { kAll, kHopper };
+
 /// cudaErrorNoKernelImageForDevice where the kernel was not compiled for the current device.
+/// `built_for`: what an emulator cannot see.
 template <typename... Params>
-inline cudaError_t has_code(void (*kernel)(Params...)) {
+inline cudaError_t has_code(void (*kernel)(Params...), BuiltFor built_for) {
 #if defined(MM2_CUDA_EMULATED)
   (void)kernel;
-  return static_cast<cudaError_t>(cuda_emulator::device_has_code());
+  return static_cast<cudaError_t>(cuda_emulator::device_has_code(built_for == BuiltFor::kAll));
 #else
+  (void)built_for;
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel));
 #endif

@@ -5,9 +5,16 @@
 #include <new>
 
 #include "kernels/cuda/common/fill.h"
+#include "kernels/cuda/prefill/prefill.h"
 
 namespace mm2::kernels::cuda {
 namespace {
+
+#if defined(MM2_CUDA_EMULATED)
+constexpr char kBuiltFor[] = "an emulator";
+#else
+constexpr char kBuiltFor[] = MM2_CUDA_ARCHITECTURES_TEXT;
+#endif
 
 template <typename Function>
 int32_t find(const char* name, Function* function, DeviceError* error) {
@@ -151,12 +158,21 @@ int32_t open_device(int32_t index, Device** opened, DeviceError* error) {
     (void)cudaGetLastError();
     (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
     (void)cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
-    return refuse(error, kDeviceUnsupported,
-                  "CUDA: no kernels for device %d of compute capability %d.%d; there are some for "
-                  "9.0 (H100, H200)",
-                  index, major, minor);
+    return refuse(
+        error, kDeviceUnsupported,
+        "CUDA: no kernels for device %d of compute capability %d.%d: this plug-in was built "
+        "for %s",
+        index, major, minor, kBuiltFor);
   }
   code = judge(runs, error, nullptr, "kernels for device %d", index);
+  if (code != kDeviceOk) return code;
+  const cudaError_t fast = fast_has_code();
+  device->has_fast = fast == cudaSuccess;
+  if (code_of(fast) == kDeviceUnsupported) {
+    (void)cudaGetLastError();
+  } else {
+    code = judge(fast, error, nullptr, "kernels for device %d", index);
+  }
   if (code == kDeviceOk) *opened = opening.done();
   return code;
 }

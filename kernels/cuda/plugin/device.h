@@ -41,6 +41,7 @@ namespace mm2::kernels {
 struct Device {
   int32_t index = 0;
   int32_t n_multiprocessors = 0;
+  bool has_fast = false;  // the fast kernels are compiled for it
   cuda::Driver driver{};
   int driver_device = 0;
   void* context = nullptr;

@@ -213,7 +213,8 @@ int32_t make_engine(DeviceModel* model, const DeviceEngineOptions* options, Devi
   made->model = model;
   made->options = *options;
   made->room = room_of(model->weights.shape, *options);
-  made->tables = tables_of_model(options->kernels, model->weights, options->kv.number);
+  made->tables =
+      tables_of_model(options->kernels, *model->device, model->weights, options->kv.number);
   made->stream = static_cast<cudaStream_t>(options->stream);
   made->owns_stream = options->stream == nullptr;
   code = fill_engine(made, error);

@@ -17,8 +17,9 @@ struct Tables {
 
 /// The tables of a choice of kernels (DeviceKernels), without states: all that an engine has room for.
 Tables tables_of(int32_t kernels);
-/// Those of them that have kernels for the model.
-Tables tables_of_model(int32_t kernels, const DeviceWeights& weights, int32_t kv_number);
+/// Those of them that have kernels for the model and the device.
+Tables tables_of_model(int32_t kernels, const Device& device, const DeviceWeights& weights,
+                       int32_t kv_number);
 /// Those of an engine that take a step: activations of kF32 are a matter of the simple ones.
 Tables tables_of_step(const Tables& tables, int32_t activations);
 

@@ -13,8 +13,10 @@ Tables tables_of(int32_t kernels) {
   return tables;
 }
 
-Tables tables_of_model(int32_t kernels, const DeviceWeights& weights, int32_t kv_number) {
-  return tables_of(fast_refuses(weights, kv_number) == nullptr ? kernels : int32_t{kSimple});
+Tables tables_of_model(int32_t kernels, const Device& device, const DeviceWeights& weights,
+                       int32_t kv_number) {
+  const bool fast = device.has_fast && fast_refuses(weights, kv_number) == nullptr;
+  return tables_of(fast ? kernels : int32_t{kSimple});
 }
 
 Tables tables_of_step(const Tables& tables, int32_t activations) {

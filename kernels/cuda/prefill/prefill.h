@@ -9,6 +9,9 @@ namespace mm2::kernels::cuda {
 /// Why the fast kernels cannot run such a model, or null.
 const char* fast_refuses(const DeviceWeights& weights, int32_t kv_number);
 
+/// cudaErrorNoKernelImageForDevice where the current device is not one that the fast kernels are for.
+cudaError_t fast_has_code();
+
 /// `layers` and `finish`, with their state, for every step with activations of kBF16.
 const DeviceOps* fast_ops();
 

@@ -186,6 +186,10 @@ Launch rows_launch(int64_t n_blocks, cudaStream_t stream) {
 
 }  // namespace
 
+cudaError_t fast_has_code() {
+  return has_code(judge_kernel, BuiltFor::kHopper);
+}
+
 cudaError_t begin_rows(const Rows& r, int32_t n_tokens, cudaStream_t stream) {
   return launch(begin_rows_kernel, rows_launch(n_tokens, stream), r);
 }

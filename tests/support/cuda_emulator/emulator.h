@@ -13,6 +13,7 @@ struct Settings {
   int32_t n_devices = 2;
   int32_t driver = 13000;  // 0: there is none
   int32_t major = 9, minor = 0;
+  int32_t built_from = 1000;  // portable kernels are for this major version and later ones, and 9.0
   int32_t n_multiprocessors = 4;
   size_t memory_bytes = size_t{1} << 40;  // of each device: cudaMalloc beyond it fails
   size_t pinned_bytes = size_t{1} << 40;

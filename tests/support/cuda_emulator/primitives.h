@@ -80,8 +80,9 @@ struct LaunchConfig {
   CUstream_st* stream;
   bool cooperative;
 };
-/// cudaErrorNoKernelImageForDevice where Settings are of another device than 9.0.
-int device_has_code();
+/// cudaErrorNoKernelImageForDevice where kernels that are built for all devices of Settings::built_from, or
+/// else for 9.0 alone, do not run on the one of Settings.
+int device_has_code(bool built_for_all);
 /// Runs it, or keeps it where the stream is being captured. A cudaError_t.
 int launch(const LaunchConfig& config, std::function<void()> kernel);
 

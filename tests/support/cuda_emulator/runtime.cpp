@@ -131,9 +131,10 @@ void check_device(const void* at, size_t n_bytes, const char* what) {
     fail("%s of %zu bytes at %p, which are not of one piece of memory", what, n_bytes, at);
 }
 
-int device_has_code() {
+int device_has_code(bool built_for_all) {
   const Settings s = get_settings();
-  return s.major == 9 && s.minor == 0 ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+  const bool has = (s.major == 9 && s.minor == 0) || (built_for_all && s.major >= s.built_from);
+  return has ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
 
 void count_contexts(int64_t n) {

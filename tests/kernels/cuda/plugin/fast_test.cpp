@@ -76,6 +76,25 @@ TEST_CASE(
   CHECK(same_bits(engines.on_device(plan).logits, engines.on_host(plan).logits));
 }
 
+TEST_CASE("cuda plugin fast: devices older and newer than fast kernels run the simple ones") {
+  for (const int32_t major : {8, 10}) {
+    cuda_emulator::Settings settings;
+    settings.major = major;
+    settings.built_from = 8;
+    const Emulated emulated(settings);
+    const OpenDevice device;
+    Random random(105);
+    TwoModels model(random, fast_shape(), kFp8Blocks, device.get());
+    TwoEngines engines(model, device.get(), kE4M3, kFast);
+    Tokens tokens;
+    tokens.add({1, 2, 3}, 0, 1, kBlocks[0]);
+    const StepPlan plan = tokens.plan(kBF16);
+    CHECK(same_bits(engines.on_device(plan).logits, engines.on_host(plan).logits));
+    CHECK_THAT(plugin().describe(engines.engine()), Catch::Contains("\"simple\""));
+    CHECK(emulated.last_failure() == "");
+  }
+}
+
 TEST_CASE("cuda plugin fast: launches are those told, an engine takes what was said") {
   const Emulated emulated;
   const OpenDevice device;
