@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "cuda_check/products.h"
 #include "cuda_check/synthetic.h"
 #include "kernels/api/numbers.h"
 
@@ -201,6 +202,34 @@ Json row_json(Bench& bench, const char* what, int32_t n_rows, int32_t n_tokens, 
           {"plan", json}};
 }
 
+Json products_json(const Plugin& plugin, const ModelShape& shape, const BenchOptions& o,
+                   double ceiling) {
+  const std::vector<int32_t> n_tokens =
+      o.tiny ? std::vector<int32_t>{16} : std::vector<int32_t>{16, 64, 128, 512, 2048, 4096, 8192};
+  Json rows = Json::array();
+  for (const ProductRow& r :
+       measure_products(plugin.index(), shape, format_named(o.quant), n_tokens)) {
+    const double rate = r.bytes / r.seconds;
+    const double peer = r.peer_seconds > 0 ? r.flops / r.peer_seconds * 1e-12 : 0;
+    std::printf("%-8s %5d x [%lld, %lld]  %9.1f us  %7.1f GB/s  %5.1f %%  %7.1f TFLOPS",
+                r.what.c_str(), r.n_tokens, static_cast<long long>(r.n_out),
+                static_cast<long long>(r.n_in), r.seconds * 1e6, rate * 1e-9,
+                ceiling > 0 ? 100 * rate / ceiling : 0.0, r.flops / r.seconds * 1e-12);
+    if (peer > 0) std::printf("  cuBLASLt BF16 %7.1f", peer);
+    std::printf("\n");
+    std::fflush(stdout);
+    rows.push_back({{"what", r.what},
+                    {"tokens", r.n_tokens},
+                    {"n_out", r.n_out},
+                    {"n_in", r.n_in},
+                    {"us", r.seconds * 1e6},
+                    {"gb_per_s", rate * 1e-9},
+                    {"tflops", r.flops / r.seconds * 1e-12},
+                    {"cublaslt_bf16_tflops", peer > 0 ? Json(peer) : Json()}});
+  }
+  return rows;
+}
+
 }  // namespace
 
 Json run_bench(const Plugin& plugin, const BenchOptions& o) {
@@ -244,7 +273,8 @@ Json run_bench(const Plugin& plugin, const BenchOptions& o) {
           {"read_gb_per_s", ceiling * 1e-9},
           {"weight_bytes", model.packed_bytes()},
           {"pack_gb_per_s", rate * 1e-9},
-          {"rows", rows}};
+          {"rows", rows},
+          {"products", products_json(plugin, shape, o, ceiling)}};
 }
 
 }  // namespace check
