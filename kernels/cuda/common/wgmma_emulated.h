@@ -36,11 +36,7 @@ class Wgmma {
   template <int kN, bool kMnMajorB = false>
   void multiply(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b, bool accumulates) {
     uint32_t quad[4][4];
-    for (int i = 0; i < 4; ++i) {
-      for (int j = 0; j < 4; ++j) {
-        quad[i][j] = __shfl_sync(~0u, a[j], static_cast<int>(threadIdx.x % 32 / 4 * 4) + i);
-      }
-    }
+    cuda_emulator::show(a, threadIdx.x % 32 / 4 * 4, 4, quad);
     Product p = begin(d, kN, b, kMnMajorB, accumulates);
     row_of_a(quad, 0, p.rows[0]);
     row_of_a(quad, 1, p.rows[1]);

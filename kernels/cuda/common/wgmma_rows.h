@@ -15,17 +15,25 @@ struct SharedWindow {
   uint32_t size;
 };
 
-/// A number of BF16 of an operand; NaN where the descriptor is none that fragments.h makes, or leads
-/// out of shared memory.
-inline float read_operand(const SharedWindow& shared, uint64_t d, bool is_mn_major, uint32_t row,
-                          uint32_t k) {
-  const DescriptorFields f = fields_of(d);
+/// Whether a descriptor is one that fragments.h makes.
+inline bool is_in_place(const DescriptorFields& f, bool is_mn_major) {
   // A step within a row of a K-major tile moves the address below the first 128 bytes only.
-  const bool in_place = f.swizzled == 1 && f.base == 0 && f.stride == kSwizzleBytes &&
-                        f.address % kSwizzleBytes < (is_mn_major ? 1u : uint32_t{kTileRowBytes});
+  return f.swizzled == 1 && f.base == 0 && f.stride == kSwizzleBytes &&
+         f.address % kSwizzleBytes < (is_mn_major ? 1u : uint32_t{kTileRowBytes});
+}
+
+/// A number of BF16 of an operand; NaN where the descriptor is no good (in_place), or leads out of
+/// shared memory.
+inline float read_operand(const SharedWindow& shared, const DescriptorFields& f, bool in_place,
+                          bool is_mn_major, uint32_t row, uint32_t k) {
   const uint32_t at = operand_address(f, is_mn_major, row, k);
   if (!in_place || at + 2 > shared.size) return float_of(0x7FC00000u);
   return bf16_to_f32(static_cast<uint16_t>(shared.bytes[at] | shared.bytes[at + 1] << 8));
+}
+inline float read_operand(const SharedWindow& shared, uint64_t d, bool is_mn_major, uint32_t row,
+                          uint32_t k) {
+  const DescriptorFields f = fields_of(d);
+  return read_operand(shared, f, is_in_place(f, is_mn_major), is_mn_major, row, k);
 }
 
 /// The 16 numbers of one row of A out of the registers of the four threads that hold it:
@@ -46,12 +54,14 @@ inline void row_of_a(const uint32_t (&registers)[4][4], int lower, float (&row)[
 inline void multiply_rows(float* d, int n, int thread, const float (&rows)[2][16],
                           const SharedWindow& shared, uint64_t b, bool is_mn_major_b,
                           bool accumulates) {
+  const DescriptorFields f = fields_of(b);
+  const bool in_place = is_in_place(f, is_mn_major_b);
   for (int i = 0; i < n / 2; i += 4) {
     for (int odd = 0; odd < 2; ++odd) {
       const auto column = static_cast<uint32_t>(element_of_d(thread, i + odd).column);
       float numbers[kWgmmaDepth];
       for (uint32_t k = 0; k < kWgmmaDepth; ++k) {
-        numbers[k] = read_operand(shared, b, is_mn_major_b, column, k);
+        numbers[k] = read_operand(shared, f, in_place, is_mn_major_b, column, k);
       }
       for (int lower = 0; lower < 2; ++lower) {
         float& to = d[i + odd + lower * 2];

@@ -1,4 +1,6 @@
 // Threads that meet: barriers of a block, operations of a warp.
+#include <string.h>
+
 #include "cuda_emulator/launch.h"
 
 namespace cuda_emulator {
@@ -120,6 +122,16 @@ uint64_t warp(WarpOp op, unsigned mask, uint64_t value, unsigned lane_argument, 
   ++run.n_changes;
   complete(block, index, whole);
   return thread.result;
+}
+
+void show(const uint32_t (&own)[4], unsigned first, unsigned n, uint32_t (*lanes)[4]) {
+  Thread& thread = *here().current;
+  const unsigned at = thread.n_shown++ % 2;
+  memcpy(thread.shown[at], own, sizeof(own));
+  warp(WarpOp::kSync, ~0u, 0, 0, 32);
+  // Nobody writes it again before the next but one, for which this lane is waited for.
+  const Thread* from = thread.block->threads.data() + thread.rank / 32 * 32 + first;
+  for (unsigned i = 0; i < n; ++i) memcpy(lanes[i], from[i].shown[at], sizeof(own));
 }
 
 void open_barrier(Block& block, unsigned id) {

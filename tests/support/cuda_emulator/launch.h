@@ -31,7 +31,10 @@ struct Thread {
   void* ready_of = nullptr;
   const char* what = "";
   uint64_t result = 0;  // of a meeting of its warp
-  int64_t group = 0;    // of copies that is being filled
+  // What it showed its warp: the others read one while it may be writing the other.
+  uint32_t shown[2][4] = {};
+  unsigned n_shown = 0;
+  int64_t group = 0;  // of copies that is being filled
   std::vector<GroupCopy> copies;
 };
 

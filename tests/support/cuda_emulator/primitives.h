@@ -52,6 +52,9 @@ enum class WarpOp {
 /// All lanes of `mask` meet; the result for the caller's.
 uint64_t warp(WarpOp op, unsigned mask, uint64_t value, unsigned lane, unsigned width);
 
+/// All lanes of the warp meet; lanes[i] = what lane first + i brought, of n.
+void show(const uint32_t (&own)[4], unsigned first, unsigned n, uint32_t (*lanes)[4]);
+
 /// The block's dynamic shared memory.
 void* shared_memory();
 size_t shared_bytes();
