@@ -58,6 +58,9 @@ PrefillRoom prefill_room(const ModelShape& s, const DeviceLimits& limits, char* 
   at.experts =
       cut.take<uint8_t>(experts_scratch_bytes(n, s.top_k, s.n_experts, s.hidden, s.intermediate));
   at.inputs = cut.take<StepInput>(at.max_groups);
+  at.queries = cut.take<QueryTile>(at.max_groups);
+  at.q = cut.take<uint16_t>(n * s.n_heads * kQueryWidth);
+  at.tile_sums = cut.take<float>(prefill_attention_sums(limits.n_multiprocessors));
   const int64_t places = kDecodeTokens * s.n_heads * int64_t{at.max_chunks + at.max_supers};
   at.sums = cut.take<float>(places * s.head_dim);
   at.tops = cut.take<float2>(places);
@@ -84,6 +87,7 @@ PrefillState::PrefillState(const DeviceStep& largest)
 PrefillState::~PrefillState() {
   if (uploaded_ != nullptr) (void)cudaEventDestroy(uploaded_);
   if (staging_ != nullptr) (void)cudaFreeHost(staging_);
+  if (tiles_ != nullptr) (void)cudaFreeHost(tiles_);
 }
 
 cudaError_t PrefillState::prepare(const DeviceStep& largest) {
@@ -91,6 +95,15 @@ cudaError_t PrefillState::prepare(const DeviceStep& largest) {
   void* staging = nullptr;
   cudaError_t error = cudaHostAlloc(&staging, n_bytes, cudaHostAllocDefault);
   staging_ = static_cast<StepInput*>(staging);
+  if (error == cudaSuccess) {
+    void* tiles = nullptr;
+    error = cudaHostAlloc(&tiles, static_cast<size_t>(at_.max_groups) * sizeof(QueryTile),
+                          cudaHostAllocDefault);
+    tiles_ = static_cast<QueryTile*>(tiles);
+  }
+  if (error == cudaSuccess) {
+    error = allow_prefill_attention(largest.kv.layout.number, shape_.head_dim);
+  }
   if (error == cudaSuccess) error = cudaEventCreateWithFlags(&uploaded_, cudaEventDisableTiming);
   if (error == cudaSuccess) error = allow_choice(shape_.hidden, shape_.n_experts);
   const DeviceWeights& w = *largest.weights;
@@ -107,17 +120,24 @@ cudaError_t PrefillState::prepare(const DeviceStep& largest) {
   return error;
 }
 
-/// Attention goes over up to 8 tokens at once, in the order of the tokens: each group finds the keys of
-/// those before it in the cache.
+/// Attention of rows of more than 8 tokens goes over tiles of them. That of others goes over up to 8
+/// neighbouring tokens at once.
 cudaError_t PrefillState::upload_groups(const DeviceStep& step) {
   cudaError_t error = cudaEventSynchronize(uploaded_);
   if (error != cudaSuccess) return error;
   group_tokens_.clear();
-  StepInput* in = staging_;
+  n_tiles_ = 0;
+  StepInput* in = nullptr;  // the last group
   for (int32_t r = 0; r < step.n_rows; ++r) {
     const DeviceRow& row = step.host_rows[r];
+    if (row.n_tokens > kDecodeTokens) {
+      n_tiles_ += tiles_of_row(row, shape_.n_heads, shape_.n_kv_heads, tiles_ + n_tiles_);
+      continue;
+    }
     for (int32_t i = 0; i < row.n_tokens; ++i) {
-      if (group_tokens_.empty() || in->n_tokens == kDecodeTokens) {
+      const bool follows = in != nullptr && in->n_tokens < kDecodeTokens &&
+                           row.first_token + i == group_tokens_.back() + in->n_tokens;
+      if (!follows) {
         in = staging_ + group_tokens_.size();
         *in = StepInput{};
         group_tokens_.push_back(row.first_token + i);
@@ -132,9 +152,15 @@ cudaError_t PrefillState::upload_groups(const DeviceStep& step) {
       in->positions[in->n_tokens++] = row.first_position + i;
     }
   }
-  group_tokens_.push_back(step.n_tokens);
-  const size_t n_bytes = (group_tokens_.size() - 1) * sizeof(StepInput);
-  error = cudaMemcpyAsync(at_.inputs, staging_, n_bytes, cudaMemcpyHostToDevice, step.stream);
+  sort_tiles(tiles_, n_tiles_);
+  if (n_tiles_ > 0) {
+    const size_t n_bytes = static_cast<size_t>(n_tiles_) * sizeof(QueryTile);
+    error = cudaMemcpyAsync(at_.queries, tiles_, n_bytes, cudaMemcpyHostToDevice, step.stream);
+  }
+  if (error == cudaSuccess && !group_tokens_.empty()) {
+    const size_t n_bytes = group_tokens_.size() * sizeof(StepInput);
+    error = cudaMemcpyAsync(at_.inputs, staging_, n_bytes, cudaMemcpyHostToDevice, step.stream);
+  }
   return error != cudaSuccess ? error : cudaEventRecord(uploaded_, step.stream);
 }
 
@@ -154,7 +180,16 @@ cudaError_t PrefillState::attend(const DeviceStep& step, int32_t layer) {
   a.max_chunks = at_.max_chunks;
   a.max_supers = at_.max_supers;
   a.counters = at_.counters;
-  for (size_t g = 0; g + 1 < group_tokens_.size(); ++g) {
+  if (n_tiles_ > 0) {
+    PrefillAttention tiles{a, at_.queries, n_tiles_, at_.q, at_.tile_sums};
+    tiles.step.qkv = at_.qkv;
+    tiles.step.rope = step.buffers.rope;
+    tiles.step.y = at_.attended;
+    cudaError_t error = enter_rows(tiles, step.stream);
+    if (error == cudaSuccess) error = prefill_attention(tiles, n_processors_, step.stream);
+    if (error != cudaSuccess) return error;
+  }
+  for (size_t g = 0; g < group_tokens_.size(); ++g) {
     const int64_t first = group_tokens_[g];
     a.input = at_.inputs + g;
     a.qkv = at_.qkv + first * width.all;

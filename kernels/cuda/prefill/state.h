@@ -6,6 +6,7 @@
 #include "kernels/cuda/decode/attention_step.h"
 #include "kernels/cuda/decode/workspace.h"
 #include "kernels/cuda/gemm/gemm.h"
+#include "kernels/cuda/prefill/attention.h"
 #include "kernels/cuda/prefill/rows.h"
 
 namespace mm2::kernels::cuda {
@@ -17,8 +18,11 @@ struct PrefillRoom {
   uint8_t* tiles;      // activations on their way into a product
   float* partials;
   uint8_t* experts;
-  StepInput* inputs;  // [n_groups] of attention
-  float* sums;        // of chunks
+  StepInput* inputs;   // [n_groups] of attention
+  QueryTile* queries;  // [n_tiles] of attention
+  uint16_t* q;         // [n_tokens, n_heads, kQueryWidth]
+  float* tile_sums;
+  float* sums;  // of chunks
   float2* tops;
   uint32_t* counters;
   int32_t n_counters, max_chunks, max_supers, max_groups;
@@ -51,8 +55,10 @@ class PrefillState {
   Rows rows_;
   int32_t n_processors_;
   StepInput* staging_ = nullptr;  // pinned, [max_groups]
+  QueryTile* tiles_ = nullptr;    // pinned, [max_groups]
+  int32_t n_tiles_ = 0;
   cudaEvent_t uploaded_ = nullptr;
-  std::vector<int32_t> group_tokens_;  // first token of each group, and the end
+  std::vector<int32_t> group_tokens_;  // first token of each group
 };
 
 }  // namespace mm2::kernels::cuda
