@@ -9,39 +9,53 @@
 
 namespace mm2::kernels::cuda {
 
-/// Columns of a tile of queries.
-constexpr int32_t kQueryColumns = 64;
+/// Columns of a warpgroup's products, and warpgroups that share keys and values in a block of threads.
+constexpr int32_t kQueryColumns = 64, kQueryGroups = 2;
 /// Columns that a head's components take among the queries, some of them 0 (attention_tile.h).
 constexpr int32_t kQueryWidth = 128;
+/// Rows of fewer tokens are left to the kernel of decoding: their queries would fill a tile by less than half,
+/// and that kernel shares out one row's positions among all multiprocessors.
+constexpr int32_t kLeastTileTokens = kDecodeTokens + 1;
 
-/// Neighbouring tokens of one row.
+/// Neighbouring tokens of one row: what a block of threads goes over all positions for.
 struct QueryTile {
   int32_t first_token, n_tokens, first_position, first_block;
 };
-MM2_HD static inline int32_t tokens_of_tile(int32_t n_heads, int32_t n_kv_heads) {
+MM2_HD static inline int32_t tokens_of_group(int32_t n_heads, int32_t n_kv_heads) {
   return kQueryColumns / (n_heads / n_kv_heads);
 }
-
-/// The tiles of a row's tokens; returns how many. to: [divide_up(n_tokens, 8)] is enough.
+MM2_HD static inline int32_t tokens_of_tile(int32_t n_heads, int32_t n_kv_heads) {
+  return kQueryGroups * tokens_of_group(n_heads, n_kv_heads);
+}
+/// The tiles of a row's tokens; returns how many. to: of a row of kLeastTileTokens or more an eighth of them,
+/// rounded down, is enough.
 int32_t tiles_of_row(const DeviceRow& row, int32_t n_heads, int32_t n_kv_heads, QueryTile* to);
 /// Those with most positions first: what is left for the end is short.
 void sort_tiles(QueryTile* tiles, int32_t n);
 
+/// The unit that block i of n_blocks takes in its round `round`: every other round in the other direction,
+/// because units become shorter.
+MM2_HD static inline int32_t unit_of_round(int32_t round, int32_t i, int32_t n_blocks) {
+  return round * n_blocks + (round % 2 == 0 ? i : n_blocks - 1 - i);
+}
+
+/// Bytes of keys and values, of one position of one layer kv_row_bytes, that a step's tile reads.
+MM2_HD static inline int64_t tile_kv_bytes(const QueryTile& tile, int64_t kv_row_bytes) {
+  return round_up(tile.first_position + tile.n_tokens, 64) * kv_row_bytes;
+}
+
 struct PrefillAttention {
-  AttentionStep
-      step;  // without input, sums and counters; qkv, rope and y of the step's first token
-  const QueryTile* tiles;  // [n_tiles], those with most positions first
+  // Without input, sums and counters; qkv, rope and y of the step's first token.
+  AttentionStep step;
+  const QueryTile* tiles;  // [n_tiles]
   int32_t n_tiles;
   uint16_t* q;  // [n_tokens, n_heads, kQueryWidth], written by enter_rows
-  float* sums;  // prefill_attention_sums(..) numbers
+  float* sums;  // prefill_attention_sums(..) numbers: of supers, of all
 };
 
-/// Blocks of threads that run at once, and what each keeps of sums.
-MM2_HD static inline int32_t attention_blocks(int32_t n_processors) {
-  return 2 * n_processors;
-}
+/// n_processors: blocks of threads that run at once.
 MM2_HD static inline int64_t prefill_attention_sums(int32_t n_processors) {
-  return int64_t{attention_blocks(n_processors)} * 2 * kQueryColumns * kMostHeadDim;
+  return int64_t{n_processors} * kQueryGroups * 2 * kQueryColumns * kMostHeadDim;
 }
 
 /// Once for each device.

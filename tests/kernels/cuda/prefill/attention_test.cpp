@@ -6,6 +6,7 @@
 #include "kernels/cuda/decode/attention_tile.h"
 #include "kernels/cuda/decode/model.h"
 #include "kernels/cuda/device_step.h"
+#include "kernels/cuda/prefill/attention_columns.h"
 
 using namespace support;
 
@@ -343,4 +344,37 @@ TEST_CASE("cuda prefill attention: tiles hold each token once, longest first") {
       CHECK(*tokens.rbegin() == 4 + n_tokens - 1);
     }
   }
+}
+
+TEST_CASE("cuda prefill attention: the rounds of all blocks of threads hold each unit once") {
+  for (const int32_t n_blocks : {1, 2, 7}) {
+    std::set<int32_t> units;
+    for (int32_t round = 0; round < 5; ++round) {
+      for (int32_t i = 0; i < n_blocks; ++i) units.insert(cuda::unit_of_round(round, i, n_blocks));
+    }
+    CHECK(units.size() == static_cast<size_t>(5 * n_blocks));
+    CHECK(*units.rbegin() == 5 * n_blocks - 1);
+  }
+  CHECK(cuda::unit_of_round(1, 0, 7) == 13);
+}
+
+TEST_CASE("cuda prefill attention: powers of differences have the bits of those of decoding") {
+  Random random(3);
+  const auto check = [](float t) {
+    INFO("t = " << t);
+    REQUIRE(bits_of(cuda::exp2_of_difference(t)) == bits_of(cuda::exp2_fast(t)));
+  };
+  for (const float t : {0.0f, -0.0f, -0x1p-149f, -0.5f, -125.0f, -125.5f, -126.0f, -3.4e38f}) {
+    check(t);
+    check(std::nextafter(t, -INFINITY));
+    if (t < 0) check(std::nextafter(t, 0.0f));
+  }
+  check(-INFINITY);
+  for (int i = 0; i < 300000; ++i) {
+    check(-130.0f * static_cast<float>(random.bits() >> 40) * 0x1p-24f);
+    // Any float that is not above 0.
+    const float any = float_of(static_cast<uint32_t>(random.bits()) | 0x80000000u);
+    if (any == any) check(any);
+  }
+  CHECK(std::isnan(cuda::exp2_of_difference(NAN)));
 }
