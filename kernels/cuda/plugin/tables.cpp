@@ -1,4 +1,3 @@
-#include "kernels/cuda/decode/plan.h"
 #include "kernels/cuda/plugin/engine.h"
 #include "kernels/cuda/prefill/prefill.h"
 #include "kernels/cuda/simple/simple.h"
@@ -28,15 +27,11 @@ Tables tables_of_step(const Tables& tables, int32_t activations) {
   return simple;
 }
 
-int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step) {
-  const bool is_small = step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
-  if (tables.n > 1 && !is_small) return -1;
-  if (tables.n > 1) {
-    return static_cast<int32_t>(step_launches(shape, step.n_tokens, step.n_outputs));
-  }
+int64_t launches_of(const Tables& tables, const DeviceStep& step) {
+  if (tables.n > 1) return fast_launches(step);
   // Embeddings, angles, how rows ended; norm, qkv in four, attention, o, norm, router and experts in
   // two each; rows that want logits, norm, head.
-  return 3 + 12 * shape.n_layers + (step.n_outputs > 0 ? 3 : 0);
+  return 3 + 12 * step.shape().n_layers + (step.n_outputs > 0 ? 3 : 0);
 }
 
 }  // namespace mm2::kernels::cuda

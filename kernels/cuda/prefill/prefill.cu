@@ -43,11 +43,6 @@ void free_state(void* state) {
   delete static_cast<FastState*>(state);
 }
 
-/// Whether kernels/cuda/decode runs the step at once.
-bool is_small(const DeviceStep& step) {
-  return step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
-}
-
 /// The step as kernels/cuda/decode knows it.
 DeviceStep for_decode(const DeviceStep& step) {
   DeviceStep few = step;
