@@ -10,7 +10,7 @@
 namespace mm2::kernels {
 
 /// Of everything in kernels/api that crosses into a plug-in. Raised with each change of it.
-constexpr uint32_t kPluginVersion = 1;
+constexpr uint32_t kPluginVersion = 2;
 
 /// extern "C" const mm2::kernels::Plugin* mm2_device_plugin(void): never null, any thread.
 constexpr const char* kPluginSymbol = "mm2_device_plugin";
@@ -48,8 +48,9 @@ struct DeviceModel;
 struct DeviceEngine;
 
 /// Which kernels run a step. All of them give a sequence the same bits whatever shares its batch;
-/// kSimple gives the bits of the CPU's kernels (the order of additions in ops.h).
-enum DeviceKernels : int32_t { kFast = 0, kSimple = 1 };
+/// kSimple gives the bits of the CPU's kernels (the order of additions in ops.h). kResident is kFast, but
+/// steps of few tokens are one launch for all layers where the device can do that: the bits of kFast.
+enum DeviceKernels : int32_t { kFast = 0, kSimple = 1, kResident = 2 };
 
 struct DeviceEngineOptions {
   KvCache kv;  // data in device memory, scales in the host's

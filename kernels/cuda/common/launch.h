@@ -53,6 +53,21 @@ inline cudaError_t has_code(void (*kernel)(Params...), BuiltFor built_for) {
 #endif
 }
 
+/// Blocks of so many threads and so much dynamic shared memory that a multiprocessor of the current device
+/// holds at once: what a cooperative launch may have on each.
+template <typename... Params>
+inline cudaError_t blocks_that_stay(void (*kernel)(Params...), unsigned n_threads, size_t n_bytes,
+                                    int* n_blocks) {
+#if defined(MM2_CUDA_EMULATED)
+  (void)kernel;
+  *n_blocks = cuda_emulator::blocks_per_multiprocessor(n_threads, n_bytes);
+  return cudaSuccess;
+#else
+  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+      n_blocks, reinterpret_cast<const void*>(kernel), static_cast<int>(n_threads), n_bytes);
+#endif
+}
+
 /// Starts the kernel. What goes wrong inside it shows when somebody waits for the stream.
 template <typename... Params, typename... Args>
 inline cudaError_t launch(void (*kernel)(Params...), const Launch& l, Args... args) {

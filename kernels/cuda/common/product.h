@@ -75,9 +75,12 @@ MM2_HD static inline Decoded decoded(const WeightLayout& l) {
   }
 }
 
-/// Calls f(Product<...>{}) for what `d` says; false where there is none.
+/// Calls f(Product<...>{}) for what `d` says; false where there is none. Of the host or of a kernel, as f is.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
 template <typename F>
-static inline bool with_product(const Decoded& d, const F& f) {
+MM2_HD static inline bool with_product(const Decoded& d, const F& f) {
   switch (d.decoding * 8 + d.chains) {
     case kAsBf16 * 8 + 1:
       return f(Product<kAsBf16>{}), true;

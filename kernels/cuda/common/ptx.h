@@ -74,6 +74,12 @@ inline uint32_t add_acq_rel(uint32_t* at, uint32_t value) {
 }
 inline void grid_wait() {}
 inline void grid_go_on() {}
+inline uint32_t thread_anew() {
+  return threadIdx.x;
+}
+inline uint32_t zero_anew() {
+  return 0;
+}
 template <int n>
 inline void take_registers() {}
 template <int n>
@@ -219,6 +225,19 @@ __device__ inline void grid_go_on() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+/// threadIdx.x and 0, of which the compiler does not know that they are the same each time: what is
+/// computed from them in a loop is not computed before it and kept in registers.
+__device__ inline uint32_t thread_anew() {
+  uint32_t thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+__device__ inline uint32_t zero_anew() {
+  uint32_t zero;
+  asm volatile("mov.u32 %0, 0;" : "=r"(zero));
+  return zero;
+}
+
 /// A warpgroup's registers for each thread from here on, a multiple of 8: more than the kernel began with,
 /// which it waits for, or fewer. All of its threads call it, at one place.
 template <int n>
@@ -232,16 +251,26 @@ __device__ inline void leave_registers() {
 
 #endif
 
+/// Of blocks of a cooperative launch. One thread tells what its block has written (a barrier of those that
+/// wrote comes before); one thread waits until so many have told (a barrier of those that read follows).
+/// The counter only grows.
+__device__ inline void tell_grid(uint32_t* counter) {
+  __threadfence();
+  add_acq_rel(counter, 1);
+}
+__device__ inline void await_grid(const uint32_t* counter, uint32_t wanted) {
+  while (load_acquire(counter) - wanted > 0x7FFFFFFFu) {
+  }
+}
+
 /// All blocks of a cooperative launch meet. `counter` is 0 at the first meeting and grows by the
 /// number of blocks at each: turn counts them from 0. The whole block calls it.
 __device__ inline void grid_barrier(uint32_t* counter, uint32_t turn) {
   __syncthreads();
   if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
     const uint32_t n = gridDim.x * gridDim.y * gridDim.z;
-    __threadfence();
-    add_acq_rel(counter, 1);
-    while (load_acquire(counter) - n * (turn + 1) > 0x7FFFFFFFu) {
-    }
+    tell_grid(counter);
+    await_grid(counter, n * (turn + 1));
   }
   __syncthreads();
 }

@@ -11,14 +11,15 @@ constexpr int32_t kGroups = kAttentionThreads / kWarpgroup;
 constexpr int32_t kGroupTiles = kChunkPositions / kGroups / kTilePositions;
 constexpr int32_t kWeightTile = kMostQueries * kTileRowBytes;  // 64 positions of 8 queries
 
-/// Shared memory of the kernel.
-struct Shared {
-  char q[2 * kWeightTile];                 // of 128 columns
-  char weights[kGroups][2 * kWeightTile];  // upper parts, then lower ones
+/// Shared memory of a block of kHere warpgroups, which take the kGroups parts of a chunk in turns.
+template <int32_t kHere>
+struct AttentionShared {
+  char q[2 * kWeightTile];               // of 128 columns
+  char weights[kHere][2 * kWeightTile];  // upper parts, then lower ones
   float y[kGroups][kMostQueries][kMostHeadDim];
   float greatest[kGroups][kMostQueries], total[kGroups][kMostQueries];
-  float warps[kGroups][4][kMostQueries];
-  float room[kGroups][4];
+  float warps[kHere][4][kMostQueries];
+  float room[kHere][4];
   float q_factor[kDecodeTokens], k_factor[kDecodeTokens];
   uint32_t last;
 };
@@ -41,46 +42,55 @@ __device__ inline ChunkUnit chunk_unit(const StepInput& in, int32_t n_kv_heads, 
   }
 }
 
-template <int32_t number, int32_t kDim>
+/// Asks for keys and values of a block of threads' first units to be in the second-level cache; each of
+/// its callers, from 0 on, for one of kAskers pieces. Nothing of it depends on the kernels before: the
+/// cache's old positions are there, new ones are not looked at.
+constexpr int32_t kAskers = 2 * kChunkPositions / kTilePositions;
+__device__ inline void ask_units_ahead(const AttentionStep& s, int32_t asker) {
+  constexpr int32_t kAsked = 2;  // units
+  if (asker >= kAskers) return;
+  const int32_t bytes = s.head_dim * (s.number == kE4M3 ? 1 : 2);  // of a position
+  const Share share = share_of(attention_units(*s.input, s.n_kv_heads), gridDim.x, blockIdx.x);
+  const int64_t half = int64_t{s.block_size} * bytes;
+  for (int64_t i = share.first; i < share.end && i < share.first + kAsked; ++i) {
+    const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, i);
+    const int32_t start = u.chunk * kChunkPositions + asker / 2 * kTilePositions;
+    const int32_t last = s.input->first_token[u.row] + s.input->row_tokens[u.row] - 1;
+    if (start > s.input->positions[last]) continue;
+    const int32_t block = s.blocks[s.input->first_block[u.row] + start / s.block_size];
+    const char* keys = s.cache + block * s.block_stride + u.kv_head * 2 * half;
+    prefetch_l2(keys + asker % 2 * half + int64_t{start % s.block_size} * bytes,
+                static_cast<unsigned>(kTilePositions * bytes));
+  }
+}
+
+/// kHere: warpgroups of the block of threads.
+template <int32_t number, int32_t kDim, int32_t kHere>
 class AttentionRows {
  public:
-  __device__ AttentionRows(const AttentionStep& step, Shared& shared)
+  static constexpr int32_t kThreads = kHere * kWarpgroup;
+  using Shared = AttentionShared<kHere>;
+
+  __device__ AttentionRows(const AttentionStep& step, Shared& shared, int32_t rank_)
       : s(step),
         to(shared),
-        group(static_cast<int32_t>(threadIdx.x) / kWarpgroup),
-        thread(static_cast<int32_t>(threadIdx.x) % kWarpgroup),
+        rank(rank_),
+        group(kHere == 1 ? 0 : rank / kWarpgroup),
+        thread(kHere == 1 ? rank : rank % kWarpgroup),
         queries(step.n_heads / step.n_kv_heads),
         width((step.n_heads + 2 * step.n_kv_heads) * step.head_dim) {}
-
-  /// Keys and values of the first units into the second-level cache. Nothing of it depends on the kernels
-  /// before: the cache's old positions are there, new ones are not looked at.
-  __device__ void ask_ahead() const {
-    constexpr int32_t kBytes = kDim * (number == kE4M3 ? 1 : 2);  // of a position
-    constexpr int32_t kAsked = 2;                                 // units
-    const Share share = share_of(attention_units(*s.input, s.n_kv_heads), gridDim.x, blockIdx.x);
-    const auto tile = static_cast<int32_t>(threadIdx.x) / 2;
-    const int64_t half = int64_t{s.block_size} * kBytes;
-    for (int64_t i = share.first; i < share.end && i < share.first + kAsked; ++i) {
-      const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, i);
-      const int32_t start = u.chunk * kChunkPositions + tile * kTilePositions;
-      const int32_t last = s.input->first_token[u.row] + s.input->row_tokens[u.row] - 1;
-      if (tile >= kChunkPositions / kTilePositions || start > s.input->positions[last]) continue;
-      const char* keys = block_of(u, start) + int64_t{start % s.block_size} * kBytes;
-      prefetch_l2(threadIdx.x % 2 == 0 ? keys : keys + half, kTilePositions * kBytes);
-    }
-  }
 
   /// Of the norms of q and of k, each over its whole width.
   __device__ void find_factors() {
     const int32_t q_width = s.n_heads * kDim, k_width = s.n_kv_heads * kDim;
-    for (int32_t i = group; i < 2 * s.input->n_tokens; i += kGroups) {
+    for (int32_t i = group; i < 2 * s.input->n_tokens; i += kHere) {
       const float* x = s.qkv + int64_t{i / 2} * width + (i % 2 != 0 ? q_width : 0);
       const int32_t n = i % 2 != 0 ? k_width : q_width;
       const float sum =
           sum_of_squares(x, n, thread, kWarpgroup, to.room[group], [this] { sync_group(); });
       if (thread == 0) (i % 2 != 0 ? to.k_factor : to.q_factor)[i / 2] = norm_factor(sum, n, s.eps);
     }
-    __syncthreads();
+    sync_block();
   }
 
   /// Component d of a head after its norm and rotation. head: its numbers and those of the norm.
@@ -117,7 +127,7 @@ class AttentionRows {
       }
     };
     MM2_ROLLED
-    for (auto i = static_cast<int32_t>(threadIdx.x); i < 2 * kDim; i += kAttentionThreads) {
+    for (int32_t i = rank; i < 2 * kDim; i += kThreads) {
       const int32_t d = i % kDim;
       if (i < kDim) {
         const float* norm = s.k_norm + u.kv_head * kDim;
@@ -130,13 +140,12 @@ class AttentionRows {
 
   /// The queries of a KV head as BF16, components in the order of attention_tile.h.
   __device__ void stage_queries(const ChunkUnit& u, int32_t t) {
-    const auto i0 = static_cast<int32_t>(threadIdx.x);
-    for (int32_t i = i0; i < 2 * kWeightTile / 16; i += kAttentionThreads) {
+    for (int32_t i = rank; i < 2 * kWeightTile / 16; i += kThreads) {
       reinterpret_cast<uint4*>(to.q)[i] = uint4{0, 0, 0, 0};
     }
-    __syncthreads();
+    sync_block();
     MM2_ROLLED
-    for (int32_t i = i0; i < queries * kDim; i += kAttentionThreads) {
+    for (int32_t i = rank; i < queries * kDim; i += kThreads) {
       const int32_t c = i / kDim, d = i % kDim, head = u.kv_head * queries + c;
       const float x = rotated(s.qkv + int64_t{t} * width + head * kDim, s.q_norm + head * kDim,
                               to.q_factor[t], t, d);
@@ -149,11 +158,20 @@ class AttentionRows {
 
  protected:
   __device__ void sync_group() const {
-    named_sync(static_cast<unsigned>(1 + group), static_cast<unsigned>(kWarpgroup));
+    const int32_t which = kHere == 1 ? 0 : group;
+    named_sync(static_cast<unsigned>(1 + which), static_cast<unsigned>(kWarpgroup));
+  }
+  __device__ void sync_block() const {
+    if constexpr (kHere == 1) {
+      sync_group();
+    } else {
+      __syncthreads();
+    }
   }
 
   const AttentionStep& s;
   Shared& to;
+  const int32_t rank;           // the thread in the block
   const int32_t group, thread;  // a warpgroup, and the thread in it
   const int32_t queries, width;
 };

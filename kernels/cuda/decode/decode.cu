@@ -60,6 +60,10 @@ cudaError_t finish(const DeviceStep& step) {
   return static_cast<DecodeState*>(step.state)->finish(step);
 }
 
+int64_t launches(const void* state, int32_t n_tokens, int32_t n_outputs) {
+  return static_cast<const DecodeState*>(state)->n_launches(n_tokens, n_outputs);
+}
+
 }  // namespace
 
 const char* decode_refuses(const DeviceWeights& w, int32_t kv_number) {
@@ -80,6 +84,10 @@ const char* decode_refuses(const DeviceWeights& w, int32_t kv_number) {
     if (why != nullptr) return why;
   }
   return nullptr;
+}
+
+int64_t resident_bytes(const ModelShape& shape) {
+  return round_up(shape.n_layers * static_cast<int64_t>(sizeof(LayerSteps)), 256);
 }
 
 bool decode_takes(const DeviceStep& step) {
@@ -108,6 +116,7 @@ const DeviceOps* decode_ops() {
     ops.free_state = free_state;
     ops.layers = layers;
     ops.finish = finish;
+    ops.launches = launches;
     return ops;
   }();
   return &kOps;

@@ -25,7 +25,12 @@ struct DecodeOptions {
   bool overlaps = true;                   // kernels start before the one before them ends
   bool uses_graph = true;
   bool asks_ahead = true;  // the next layer's attention weights, while experts are being chosen
+  // All layers are one launch whose blocks stay (resident.h), where the device can keep them; else a launch
+  // for each kernel. Needs memory of resident_bytes for as long as the state lives.
+  bool is_resident = false;
+  char* resident_memory = nullptr;
 };
+int64_t resident_bytes(const ModelShape& shape);
 cudaError_t make_decode_state(const DeviceStep& largest, const DecodeOptions& options,
                               void** state);
 

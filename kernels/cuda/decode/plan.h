@@ -126,11 +126,12 @@ static inline double expected_experts(const ModelShape& s, int32_t n_tokens) {
 }
 
 /// Kernels of a step. For each 8 tokens: rows and angles; in each layer qkv, attention, o, router, gate and
-/// up, down. How rows ended; the head for each 8 outputs.
+/// up, down, or one for all layers. How rows ended; the head for each 8 outputs.
 constexpr int32_t kLaunchesPerLayer = 6;
-MM2_HD static inline int64_t step_launches(const ModelShape& s, int64_t n_tokens,
-                                           int64_t n_outputs) {
-  return divide_up(n_tokens, kDecodeTokens) * (1 + kLaunchesPerLayer * s.n_layers) + 1 +
+MM2_HD static inline int64_t step_launches(const ModelShape& s, int64_t n_tokens, int64_t n_outputs,
+                                           bool is_resident = false) {
+  const int64_t of_layers = is_resident ? 1 : int64_t{kLaunchesPerLayer} * s.n_layers;
+  return divide_up(n_tokens, kDecodeTokens) * (1 + of_layers) + 1 +
          divide_up(n_outputs, kDecodeTokens);
 }
 

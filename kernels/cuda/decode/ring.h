@@ -14,6 +14,7 @@ struct Ring {
   Mbarrier* full;   // [n_slots]
   Mbarrier* empty;  // [n_slots]
   int32_t n_slots, slot_bytes;
+  int32_t per_slot = 1;  // records of a piece that one slot holds
 };
 
 /// Slots for records of so many bytes: at least 4, where they are of at most 16 KiB.

@@ -63,10 +63,32 @@ cudaError_t DecodeState::prepare(cudaStream_t stream) {
       if (error == cudaSuccess) error = prepare_products(p->decoded);
     }
   }
+  if (error == cudaSuccess && options_.is_resident) error = prepare_resident(stream);
   // The stream of all streams cannot be captured: then every step launches its kernels.
-  if (error != cudaSuccess || stream == nullptr || !options_.uses_graph) return error;
+  if (error != cudaSuccess || stream == nullptr || !options_.uses_graph || is_resident()) {
+    return error;
+  }
   return record(
       stream, [&] { return launch_layers(stream); }, &of_layers_);
+}
+
+/// Leaves n_staying_ at 0 where the kernel cannot run: that is no error.
+cudaError_t DecodeState::prepare_resident(cudaStream_t stream) {
+  if (!plan_resident(layers_.data(), shape_.n_layers, kResidentShared, &resident_)) {
+    return cudaSuccess;
+  }
+  int32_t n_blocks = 0;
+  cudaError_t error = resident_blocks(resident_, options_.blocks_per_multiprocessor,
+                                      options_.n_multiprocessors, &n_blocks);
+  if (error != cudaSuccess || n_blocks == 0) return error;
+  error = cudaMemcpyAsync(options_.resident_memory, layers_.data(),
+                          layers_.size() * sizeof(LayerSteps), cudaMemcpyHostToDevice, stream);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+  resident_.layers = reinterpret_cast<const LayerSteps*>(options_.resident_memory);
+  resident_.n_layers = shape_.n_layers;
+  resident_.met = at_.met;
+  n_staying_ = n_blocks;
+  return error;
 }
 
 cudaError_t DecodeState::upload(const StepInput& in, cudaStream_t stream) {
@@ -88,6 +110,9 @@ cudaError_t DecodeState::launch_layers(cudaStream_t stream) const {
   const bool overlaps = options_.overlaps;
   // What is before it is a copy, not a kernel.
   cudaError_t error = run_begin(begin_, false, stream);
+  if (is_resident()) {
+    return error != cudaSuccess ? error : run_resident(resident_, n_staying_, stream);
+  }
   const auto then = [&](const Compiled& p) {
     if (error == cudaSuccess) error = launch_product(p, overlaps, stream);
   };

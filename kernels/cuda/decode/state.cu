@@ -123,7 +123,7 @@ void DecodeState::add_layer(const DeviceStep& step, int32_t layer) {
                static_cast<int32_t>(rows.n_records * kRecordCols * 4),
                w.router_bias,
                at_.scores,
-               at_.counters + at_.n_counters - 1,
+               at_.router_counter,
                at_.routing,
                layer,
                step.buffers.ids};

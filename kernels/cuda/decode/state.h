@@ -4,24 +4,11 @@
 
 #include <vector>
 
-#include "kernels/cuda/decode/attention_step.h"
 #include "kernels/cuda/decode/decode.h"
-#include "kernels/cuda/decode/small_steps.h"
+#include "kernels/cuda/decode/resident.h"
 #include "kernels/cuda/decode/workspace.h"
 
 namespace mm2::kernels::cuda {
-
-/// A product and what its kernel is compiled for.
-struct Compiled {
-  ProductStep step;
-  Decoded decoded;
-};
-
-struct LayerSteps {
-  Compiled qkv, o, gate_up, down;
-  AttentionStep attention;
-  RouterStep router;
-};
 
 class DecodeState {
  public:
@@ -35,6 +22,11 @@ class DecodeState {
 
   cudaError_t run_layers(const DeviceStep& step);
   cudaError_t finish(const DeviceStep& step);
+  /// Whether all layers are one launch: wanted, and the device can keep its blocks of threads.
+  bool is_resident() const { return n_staying_ > 0; }
+  int64_t n_launches(int32_t n_tokens, int32_t n_outputs) const {
+    return step_launches(shape_, n_tokens, n_outputs, is_resident());
+  }
 
  private:
   Compiled product(Task task, const DeviceMatrix* const* matrices, int32_t n, const Cut& cut) const;
@@ -42,6 +34,7 @@ class DecodeState {
   void add_attention(const DeviceStep& step, int32_t layer, LayerSteps& to) const;
   cudaError_t launch_product(const Compiled& p, bool overlaps, cudaStream_t stream) const;
   cudaError_t launch_layers(cudaStream_t stream) const;
+  cudaError_t prepare_resident(cudaStream_t stream);
   cudaError_t upload(const StepInput& in, cudaStream_t stream);
 
   ModelShape shape_;
@@ -56,6 +49,8 @@ class DecodeState {
   StepInput* staging_ = nullptr;    // pinned, [n_staged_]: of the slices of a step
   cudaEvent_t uploaded_ = nullptr;  // staging_ may be written again
   cudaGraphExec_t of_layers_ = nullptr;
+  ResidentStep resident_{};
+  int32_t n_staying_ = 0;  // blocks of threads, 0: a launch for each kernel
 };
 
 }  // namespace mm2::kernels::cuda

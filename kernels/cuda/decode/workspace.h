@@ -15,8 +15,10 @@ struct Workspace {
   float4* partials;
   float* sums;  // of chunks
   float2* tops;
-  uint32_t* counters;  // of products, of attention, of the router
+  uint32_t*
+      counters;  // of products, of attention, of the router; of boundaries, in a line of its own
   int32_t n_counters, n_product_counters;
+  uint32_t *router_counter, *met;
   int32_t max_chunks, max_supers;
   int64_t bytes;
 };
@@ -82,8 +84,13 @@ inline Workspace workspace_of(const ModelShape& s, int32_t max_positions, char* 
   at.sums = cut.take<float>(places * s.head_dim);
   at.tops = cut.take<float2>(places);
   at.n_product_counters = static_cast<int32_t>(room.groups);
-  at.n_counters = at.n_product_counters + kDecodeTokens * s.n_kv_heads * (at.max_supers + 1) + 1;
+  const int32_t of_router =
+      at.n_product_counters + kDecodeTokens * s.n_kv_heads * (at.max_supers + 1);
+  const auto of_boundaries = static_cast<int32_t>(round_up(of_router + 1, 32));
+  at.n_counters = of_boundaries + 1;
   at.counters = cut.take<uint32_t>(at.n_counters);
+  at.router_counter = at.counters + of_router;
+  at.met = at.counters + of_boundaries;
   at.bytes = cut.bytes();
   return at;
 }

@@ -8,6 +8,7 @@ namespace mm2::kernels::cuda {
 Tables tables_of(int32_t kernels) {
   Tables tables{};
   if (kernels == kFast) tables.ops[tables.n++] = fast_ops();
+  if (kernels == kResident) tables.ops[tables.n++] = resident_ops();
   tables.ops[tables.n++] = simple_ops();
   return tables;
 }
@@ -27,11 +28,14 @@ Tables tables_of_step(const Tables& tables, int32_t activations) {
   return simple;
 }
 
-int64_t launches_of(const Tables& tables, const DeviceStep& step) {
-  if (tables.n > 1) return fast_launches(step);
+int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step) {
+  const auto launches = tables.ops[0]->launches;
+  if (launches != nullptr) {
+    return static_cast<int32_t>(launches(tables.states[0], step.n_tokens, step.n_outputs));
+  }
   // Embeddings, angles, how rows ended; norm, qkv in four, attention, o, norm, router and experts in
   // two each; rows that want logits, norm, head.
-  return 3 + 12 * step.shape().n_layers + (step.n_outputs > 0 ? 3 : 0);
+  return 3 + 12 * shape.n_layers + (step.n_outputs > 0 ? 3 : 0);
 }
 
 }  // namespace mm2::kernels::cuda

@@ -26,10 +26,15 @@ int64_t scratch_bytes(const ModelShape& shape, const DeviceLimits& limits) {
   return few > many ? few : many;
 }
 
-cudaError_t make_state(const DeviceStep& largest, void** state) {
+/// What stays between steps lies behind what both use.
+int64_t with_resident_bytes(const ModelShape& shape, const DeviceLimits& limits) {
+  return round_up(scratch_bytes(shape, limits), 256) + resident_bytes(shape);
+}
+
+cudaError_t make_with(const DecodeOptions& options, const DeviceStep& largest, void** state) {
   auto* made = new (std::nothrow) FastState(largest);
   if (made == nullptr) return cudaErrorMemoryAllocation;
-  cudaError_t error = decode_ops()->make_state(largest, &made->decode);
+  cudaError_t error = make_decode_state(largest, options, &made->decode);
   if (error == cudaSuccess) error = made->prefill.prepare(largest);
   if (error != cudaSuccess) {
     delete made;
@@ -39,8 +44,25 @@ cudaError_t make_state(const DeviceStep& largest, void** state) {
   return cudaSuccess;
 }
 
+cudaError_t make_state(const DeviceStep& largest, void** state) {
+  return make_with(DecodeOptions{}, largest, state);
+}
+
+cudaError_t make_resident_state(const DeviceStep& largest, void** state) {
+  DecodeOptions options;
+  options.is_resident = true;
+  options.resident_memory =
+      largest.buffers.scratch + round_up(scratch_bytes(largest.shape(), largest.limits), 256);
+  return make_with(options, largest, state);
+}
+
 void free_state(void* state) {
   delete static_cast<FastState*>(state);
+}
+
+/// Whether kernels/cuda/decode runs the step at once.
+bool is_small(const DeviceStep& step) {
+  return step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
 }
 
 /// The step as kernels/cuda/decode knows it.
@@ -58,6 +80,11 @@ cudaError_t layers(const DeviceStep& step) {
 cudaError_t finish(const DeviceStep& step) {
   if (is_small(step)) return decode_ops()->finish(for_decode(step));
   return static_cast<FastState*>(step.state)->prefill.finish(step);
+}
+
+int64_t launches(const void* state, int32_t n_tokens, int32_t n_outputs) {
+  if (n_tokens > kDecodeTokens) return -1;
+  return decode_ops()->launches(static_cast<const FastState*>(state)->decode, n_tokens, n_outputs);
 }
 
 }  // namespace
@@ -78,6 +105,18 @@ const DeviceOps* fast_ops() {
     ops.free_state = free_state;
     ops.layers = layers;
     ops.finish = finish;
+    ops.launches = launches;
+    return ops;
+  }();
+  return &kOps;
+}
+
+const DeviceOps* resident_ops() {
+  static const DeviceOps kOps = [] {
+    DeviceOps ops = *fast_ops();
+    ops.name = "resident";
+    ops.scratch_bytes = with_resident_bytes;
+    ops.make_state = make_resident_state;
     return ops;
   }();
   return &kOps;

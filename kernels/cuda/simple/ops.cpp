@@ -9,14 +9,12 @@ int64_t scratch_bytes(const ModelShape& s, const DeviceLimits& limits) {
   return experts > router ? experts : router;
 }
 
-constexpr DeviceOps kOps = {"simple",         scratch_bytes,
-                            nullptr,          nullptr,
-                            simple::embed,    simple::rope_table,
-                            simple::rms_norm, simple::linear,
-                            simple::qkv,      simple::attention,
-                            simple::router,   simple::experts,
-                            nullptr,          nullptr,
-                            nullptr,          nullptr};
+constexpr DeviceOps kOps = {"simple",          scratch_bytes,  nullptr,
+                            nullptr,           simple::embed,  simple::rope_table,
+                            simple::rms_norm,  simple::linear, simple::qkv,
+                            simple::attention, simple::router, simple::experts,
+                            nullptr,           nullptr,        nullptr,
+                            nullptr,           nullptr};
 
 }  // namespace
 

@@ -17,6 +17,7 @@ struct Settings {
   int32_t n_multiprocessors = 4;
   size_t memory_bytes = size_t{1} << 40;  // of each device: cudaMalloc beyond it fails
   size_t pinned_bytes = size_t{1} << 40;
+  int32_t cooperative = 1;  // 0: it has no cooperative launches
   Order order = kAscending;
   int64_t fail_at_launch = -1;  // this many launches from now one fails as kernels do; -1: none
 };

@@ -86,6 +86,9 @@ struct LaunchConfig {
 /// cudaErrorNoKernelImageForDevice where kernels that are built for all devices of Settings::built_from, or
 /// else for 9.0 alone, do not run on the one of Settings.
 int device_has_code(bool built_for_all);
+/// Blocks that a multiprocessor holds at once: a device's threads and shared memory; registers are not
+/// known here.
+int blocks_per_multiprocessor(unsigned n_threads, size_t shared_bytes);
 /// Runs it, or keeps it where the stream is being captured. A cudaError_t.
 int launch(const LaunchConfig& config, std::function<void()> kernel);
 

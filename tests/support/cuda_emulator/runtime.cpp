@@ -46,8 +46,10 @@ cudaError_t usable() {
 }
 
 constexpr size_t kMostShared = 232448, kMostThreads = 1024;
+// Of a multiprocessor; a block takes 1024 bytes of shared memory for itself.
+constexpr size_t kMultiprocessorShared = 233472, kBlockShared = 1024, kMultiprocessorThreads = 2048;
 
-cudaError_t refusal(const LaunchConfig& c) {
+cudaError_t refusal(const LaunchConfig& c, const Settings& settings) {
   uint64_t n = 1;
   for (const unsigned side : c.block) n *= side;
   if (n == 0 || n > kMostThreads || c.block[2] > 64) return cudaErrorInvalidConfiguration;
@@ -56,6 +58,15 @@ cudaError_t refusal(const LaunchConfig& c) {
     return cudaErrorInvalidConfiguration;
   }
   if (c.shared_bytes > kMostShared) return cudaErrorInvalidConfiguration;
+  if (c.cooperative) {
+    if (settings.cooperative == 0) return cudaErrorNotSupported;
+    const auto held =
+        static_cast<uint64_t>(blocks_per_multiprocessor(static_cast<unsigned>(n), c.shared_bytes));
+    const auto places = held * static_cast<uint64_t>(settings.n_multiprocessors);
+    if (uint64_t{c.grid[0]} * c.grid[1] * c.grid[2] > places) {
+      return cudaErrorCooperativeLaunchTooLarge;
+    }
+  }
   return cudaSuccess;
 }
 
@@ -115,7 +126,8 @@ const Control& control() {
 
 int launch(const LaunchConfig& config, std::function<void()> kernel) {
   if (const cudaError_t error = usable(); error != cudaSuccess) return fault(error);
-  if (const cudaError_t error = refusal(config); error != cudaSuccess) return fault(error);
+  if (const cudaError_t error = refusal(config, get_settings()); error != cudaSuccess)
+    return fault(error);
   return fault(in_stream(config.stream, [config, kernel] { return run_now(config, kernel); }));
 }
 
@@ -129,6 +141,12 @@ void check_device(const void* at, size_t n_bytes, const char* what) {
   lock.unlock();
   if (!found)
     fail("%s of %zu bytes at %p, which are not of one piece of memory", what, n_bytes, at);
+}
+
+int blocks_per_multiprocessor(unsigned n_threads, size_t shared_bytes) {
+  const size_t of_threads = kMultiprocessorThreads / n_threads;
+  const size_t of_shared = kMultiprocessorShared / (shared_bytes + kBlockShared);
+  return static_cast<int>(of_threads < of_shared ? of_threads : of_shared);
 }
 
 int device_has_code(bool built_for_all) {
@@ -229,7 +247,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 1000000;
       break;
     case cudaDevAttrCooperativeLaunch:
-      *value = 1;
+      *value = s.cooperative;
       break;
   }
   return cudaSuccess;

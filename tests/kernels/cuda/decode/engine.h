@@ -31,7 +31,8 @@ class Sequences {
 /// The device's side. Logits are those of every token.
 class DecodeEngine {
  public:
-  DecodeEngine(const TwoModels& model, int32_t number, const cuda::DecodeOptions& options = {})
+  DecodeEngine(const TwoModels& model, int32_t number, const cuda::DecodeOptions& options = {},
+               int32_t max_positions = kBlocksOfSequence * kBlockSize)
       : s_(model.s),
         layout_(cuda::kv_layout_of(s_, kBlockSize, number)),
         cache_(static_cast<size_t>(layout_.block_bytes * s_.n_layers * kSequences *
@@ -46,9 +47,9 @@ class DecodeEngine {
         logits_(static_cast<size_t>(kMostTokens * s_.n_vocab)),
         blocks_(sequences_.blocks) {
     step_.weights = &model.device;
-    step_.limits = {kMostTokens, kMostTokens, 8, kBlocksOfSequence * kBlockSize, 4};
-    scratch_ = std::make_unique<OnDevice<char>>(
-        static_cast<size_t>(cuda::decode_ops()->scratch_bytes(s_, step_.limits)));
+    step_.limits = {kMostTokens, kMostTokens, 8, max_positions, 4};
+    scratch_bytes_ = static_cast<size_t>(cuda::decode_ops()->scratch_bytes(s_, step_.limits));
+    scratch_ = std::make_unique<OnDevice<char>>(scratch_bytes_);
     REQUIRE(cudaStreamCreateWithFlags(&step_.stream, cudaStreamNonBlocking) == cudaSuccess);
     step_.activations = kBF16;
     step_.tokens = tokens_.get();
@@ -66,7 +67,10 @@ class DecodeEngine {
     step_.buffers.logits = logits_.get();
     step_.buffers.scratch = scratch_->get();
     REQUIRE(cuda::decode_refuses(model.device, number) == nullptr);
-    REQUIRE(cuda::make_decode_state(step_, options, &step_.state) == cudaSuccess);
+    cuda::DecodeOptions with_memory = options;
+    resident_ = std::make_unique<OnDevice<char>>(static_cast<size_t>(cuda::resident_bytes(s_)));
+    with_memory.resident_memory = resident_->get();
+    REQUIRE(cuda::make_decode_state(step_, with_memory, &step_.state) == cudaSuccess);
   }
   ~DecodeEngine() {
     cuda::decode_ops()->free_state(step_.state);
@@ -76,6 +80,16 @@ class DecodeEngine {
   DecodeEngine& operator=(const DecodeEngine&) = delete;
 
   std::vector<float> run(const std::vector<Advance>& rows, std::vector<int32_t> results = {}) {
+    const bool ran = tries(rows);
+    INFO(cuda_emulator::last_failure());
+    REQUIRE(ran);
+    results.resize(rows.size(), kRowDone);
+    CHECK(row_results_.read(rows.size()) == results);
+    return logits_.read(static_cast<size_t>(step_.n_tokens * s_.n_vocab));
+  }
+
+  /// Whether the step went well.
+  bool tries(const std::vector<Advance>& rows) {
     std::vector<cuda::DeviceRow> all;
     int32_t n = 0;
     for (const Advance& row : rows) {
@@ -90,15 +104,36 @@ class DecodeEngine {
     std::copy(all.begin(), all.end(), rows_.get());
     step_.host_rows = all.data();
     REQUIRE(cuda::decode_takes(step_));
-    const bool ran = cuda::decode_ops()->layers(step_) == cudaSuccess &&
-                     cuda::decode_ops()->finish(step_) == cudaSuccess &&
-                     cudaStreamSynchronize(step_.stream) == cudaSuccess;
-    INFO(cuda_emulator::last_failure());
-    REQUIRE(ran);
-    results.resize(rows.size(), kRowDone);
-    CHECK(row_results_.read(rows.size()) == results);
-    return logits_.read(static_cast<size_t>(n * s_.n_vocab));
+    return cuda::decode_ops()->layers(step_) == cudaSuccess &&
+           cuda::decode_ops()->finish(step_) == cudaSuccess &&
+           cudaStreamSynchronize(step_.stream) == cudaSuccess;
   }
+
+  /// Gives a sequence earlier positions, whose keys and values are random.
+  void pretend(int32_t sequence, int32_t length, uint64_t seed) {
+    Random random(seed);
+    sequences_.length[static_cast<size_t>(sequence)] = length;
+    const int64_t numbers = layout_.block_bytes / bytes_of(layout_.number);
+    for (int32_t i = 0; i < s_.n_layers * (length + kBlockSize - 1) / kBlockSize; ++i) {
+      const int32_t of_layer = i % s_.n_layers * kSequences * kBlocksOfSequence;
+      const int32_t block = blocks_.get()[sequence * kBlocksOfSequence + i / s_.n_layers];
+      char* to = cache_.get() + layout_.block_bytes * (of_layer + block);
+      for (int64_t k = 0; k < numbers; ++k) {
+        const uint64_t bits = random.bits();
+        if (layout_.number == kE4M3) {
+          to[k] = static_cast<char>(bits & 0xBFu);
+        } else {
+          reinterpret_cast<uint16_t*>(to)[k] = static_cast<uint16_t>((bits & 0x80FFu) | 0x3F00u);
+        }
+      }
+    }
+  }
+  std::vector<char> cache() const {
+    return cache_.read(
+        static_cast<size_t>(layout_.block_bytes * s_.n_layers * kSequences * kBlocksOfSequence));
+  }
+  /// What an interrupted step may have left where nothing is kept between steps.
+  void spoil() { std::memset(scratch_->get(), 0xA5, scratch_bytes_); }
   std::vector<int32_t> ids() const {
     return ids_.read(static_cast<size_t>(s_.n_layers * step_.n_tokens * s_.top_k));
   }
@@ -115,7 +150,8 @@ class DecodeEngine {
   OnDevice<float> h_, rope_, logits_;
   OnDevice<cuda::DeviceRow> rows_{8};
   OnDevice<int32_t> blocks_;
-  std::unique_ptr<OnDevice<char>> scratch_;
+  size_t scratch_bytes_;
+  std::unique_ptr<OnDevice<char>> scratch_, resident_;
   cuda::DeviceStep step_{};
 };
 
