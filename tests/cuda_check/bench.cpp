@@ -19,6 +19,7 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr int32_t kMaxRows = 128;
+constexpr int32_t kFewRows = 8;  // what kernels that stay take
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -59,14 +60,26 @@ class Bench {
     options.activations = kBF16;
     options.kernels = kFast;
     plugin.call([&](const auto& t, DeviceError* error) {
-      return t.make_engine(model.handle(), &options, &engine_, error);
+      return t.make_engine(model.handle(), &options, &fast_, error);
     });
+    options.kernels = kResident;
+    options.max_tokens = options.max_outputs = options.max_rows = kFewRows;
+    plugin.call([&](const auto& t, DeviceError* error) {
+      return t.make_engine(model.handle(), &options, &resident_, error);
+    });
+    use(kFast);
     for (int32_t b = 0; b < n_blocks; ++b) blocks_.push_back(b);
     fill_cache();
   }
-  ~Bench() { plugin_.table().free_engine(engine_); }
+  ~Bench() {
+    plugin_.table().free_engine(resident_);
+    plugin_.table().free_engine(fast_);
+  }
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
+
+  /// The next steps run on these; both see the same positions.
+  void use(DeviceKernels kernels) { engine_ = kernels == kResident ? resident_ : fast_; }
 
   /// One step of n_rows rows of n_tokens tokens each behind `context` positions; seconds.
   double step(int32_t n_rows, int32_t n_tokens, int32_t context) {
@@ -146,7 +159,7 @@ class Bench {
   std::vector<float> scales_, logits_;
   std::vector<int32_t> blocks_, tokens_, positions_, results_;
   std::vector<StepRow> rows_;
-  DeviceEngine* engine_ = nullptr;
+  DeviceEngine *fast_ = nullptr, *resident_ = nullptr, *engine_ = nullptr;
   Random random_{23};
   int32_t picked_ = -1;
 };
@@ -261,6 +274,12 @@ Json run_bench(const Plugin& plugin, const BenchOptions& o) {
   for (const int32_t context : {128, 2048, 8192, 32768, 131072}) {
     if (context <= longest) run("decode", 1, 1, context, n);
   }
+  bench.use(kResident);
+  for (const int32_t context : {128, 2048, 8192, 32768, 131072}) {
+    if (context <= longest) run("resident", 1, 1, context, n);
+  }
+  for (int32_t n_rows = 2; n_rows <= kFewRows; n_rows *= 2) run("resident", n_rows, 1, 128, n);
+  bench.use(kFast);
   for (const int32_t n_rows : {2, 4, 8, 16, 32, 64, 128}) run("batch", n_rows, 1, 128, n);
   run("batch", 64, 1, 2048, n);
   for (const int32_t n_tokens : {128, 512, 2048, 8192}) {

@@ -246,16 +246,17 @@ class Checks {
     for (const NamedSetup& setup : setups()) {
       if (!is_wanted(name + ", " + setup.name)) continue;
       if (!setup.every_format && !is_typical(format.name)) continue;
-      for (const int32_t kernels : {kSimple, kFast}) {
+      for (const int32_t kernels : {kSimple, kFast, kResident}) {
         if (kernels == kSimple ? options_.only_fast : options_.only_simple) continue;
+        if (kernels == kResident && (options_.only_fast || setup.activations != kBF16)) continue;
         Setup made_of;
         made_of.kv_number = setup.kv_number;
         made_of.activations = setup.activations;
         made_of.kernels = kernels;
-        add(judged(name + ", " + setup.name, kernels == kSimple ? "simple" : "fast",
-                   [&](Outcome& outcome) {
-                     run_case({plugin_, host, *gpu, made_of}, outcome);
-                   }));
+        constexpr const char* kNames[] = {"fast", "simple", "resident"};  // by DeviceKernels
+        add(judged(name + ", " + setup.name, kNames[kernels], [&](Outcome& outcome) {
+          run_case({plugin_, host, *gpu, made_of}, outcome);
+        }));
       }
     }
   }

@@ -17,7 +17,7 @@ struct CheckOptions {
 
 struct Outcome {
   std::string name;
-  std::string kernels;    // "simple", "fast" or "-"
+  std::string kernels;    // "simple", "fast", "resident" or "-"
   std::string result;     // "pass", "FAIL" or "unsupported"
   double worst = 0;       // error as a share of its bound
   std::string operation;  // where that was

@@ -86,7 +86,7 @@ bool parse(int argc, char** argv, Arguments& to) {
 }
 
 void tell(const check::Outcome& o) {
-  std::printf("%-44s %-7s %-12s", o.name.c_str(), o.kernels.c_str(), o.result.c_str());
+  std::printf("%-44s %-8s %-12s", o.name.c_str(), o.kernels.c_str(), o.result.c_str());
   if (o.kernels != "-" && o.result != "unsupported") {
     std::printf(" %6.3f of its bound in %s", o.worst, o.operation.c_str());
   }
