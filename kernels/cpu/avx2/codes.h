@@ -7,6 +7,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/api/numbers.h"
 #include "kernels/cpu/layout/weights.h"
 
 namespace mm2::kernels::avx2 {
@@ -51,26 +52,42 @@ struct F32Codes {
   }
 };
 
-/// Unsigned 4 bits less `middle`: a nibble in the mantissa of a power of two whose last bit is the
-/// nibble's lowest, so that no shift is needed, less that power.
+/// Unsigned 4 bits less what is in the middle, by tables of 16 bytes: the high and the low byte of
+/// BF16. The bytes of four rows come into such an order first that both bytes of a number meet.
 struct Int4Codes {
   static constexpr int kCols = 8;
   static constexpr int64_t kStepBytes = 256;
-  float middle;
+  __m256i order, high, low;
 
-  template <int t>
-  __m256 nibble(__m256i word) const {
-    constexpr int kExponent = 0x4B000000 - (4 * t << 23);  // 2^(23 - 4 t)
-    const __m256i bits = _mm256_and_si256(word, _mm256_set1_epi32(15 << (4 * t)));
-    const __m256 shifted = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(kExponent)));
-    return _mm256_sub_ps(shifted,
-                         _mm256_set1_ps(static_cast<float>(int64_t{1} << (23 - 4 * t)) + middle));
+  explicit Int4Codes(float middle) {
+    alignas(32) uint8_t bytes[3][32];
+    for (int i = 0; i < 16; ++i) {
+      const uint16_t word = f32_to_bf16(static_cast<float>(i) - middle);
+      bytes[0][i] = static_cast<uint8_t>(word >> 8);
+      bytes[1][i] = static_cast<uint8_t>(word);
+      // Of dword r the bytes with columns 0 1 (and 2 3), then those with 4 5 (and 6 7).
+      bytes[2][i] = static_cast<uint8_t>(i % 8 / 2 * 4 + i % 2 * 2 + i / 8);
+    }
+    for (auto& table : bytes) memcpy(table + 16, table, 16);
+    high = load256(bytes[0]), low = load256(bytes[1]), order = load256(bytes[2]);
+  }
+  // Of the codes in the low halves of bytes: the first pair of columns, then the second.
+  void pairs(__m256i codes, __m256* first, __m256* second) const {
+    const __m256i h = _mm256_shuffle_epi8(high, codes), l = _mm256_shuffle_epi8(low, codes);
+    split(_mm256_unpacklo_epi8(l, h), first);
+    split(_mm256_unpackhi_epi8(l, h), second);
   }
   void numbers(const char* step, int v, __m256* w) const {
-    const __m256i low = load256(step + 32 * v);
-    const __m256i high = _mm256_srli_epi32(low, 16);
-    w[0] = nibble<0>(low), w[2] = nibble<1>(low), w[4] = nibble<2>(low), w[6] = nibble<3>(low);
-    w[1] = nibble<0>(high), w[3] = nibble<1>(high), w[5] = nibble<2>(high), w[7] = nibble<3>(high);
+    const __m256i c = _mm256_shuffle_epi8(load256(step + 32 * v), order);
+    const __m256i nibble = _mm256_set1_epi8(15);
+    pairs(_mm256_and_si256(c, nibble), w, w + 4);
+    pairs(_mm256_and_si256(_mm256_srli_epi16(c, 4), nibble), w + 2, w + 6);
+  }
+
+ private:
+  static void split(__m256i words, __m256* w) {
+    w[0] = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+    w[1] = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(int(0xFFFF0000))));
   }
 };
 
@@ -105,9 +122,9 @@ struct RingCodes {
   static constexpr int64_t kStepBytes = 576;
   static void half(const char* codes, __m256 scale, int v, __m256* w) {
     const __m256i c = load256(codes + 32 * v);
-    w[0] = e2m1<0, 15>(c), w[2] = e2m1<4, 3>(c), w[4] = e2m1<8, 7>(c), w[6] = e2m1<12, 11>(c);
-    w[1] = e2m1<16, 31>(c), w[3] = e2m1<20, 19>(c), w[5] = e2m1<24, 23>(c);
-    w[7] = e2m1<28, 27>(c);
+    w[0] = e2m1<1, 0>(c), w[2] = e2m1<5, 4>(c), w[4] = e2m1<9, 8>(c), w[6] = e2m1<13, 12>(c);
+    w[1] = e2m1<17, 16>(c), w[3] = e2m1<21, 20>(c), w[5] = e2m1<25, 24>(c);
+    w[7] = e2m1<29, 28>(c);
     for (int k = 0; k < 8; ++k) w[k] = _mm256_mul_ps(w[k], scale);
   }
   void numbers(const char* step, int v, __m256* w) const {
