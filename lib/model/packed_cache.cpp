@@ -108,7 +108,7 @@ Result<PackedCache> PackedCache::locate(const std::string& folder, const WeightP
                                         const kernels::Backend& backend) {
   Hash hash;
   // Raise the number when kernels/cpu/layout changes.
-  hash.add(backend.keeps_file_layout ? std::string_view(backend.name) : "cpu blocks 1");
+  hash.add(backend.keeps_file_layout ? std::string_view(backend.name) : "cpu blocks 2");
   MM2_RETURN_IF_ERROR(add_shards(checkpoint, hash));
   for (const PlannedWeight& w : plan.weights) {
     MM2_RETURN_IF_ERROR(add_weight(w, checkpoint, hash));

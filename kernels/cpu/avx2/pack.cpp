@@ -27,12 +27,11 @@ __m256i nibbles(const uint8_t* from) {
 constexpr int kNibbleSteps[8] = {0, 1, 4, 5, 2, 3, 6, 7};
 constexpr int kPlainSteps[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
-// The sign of each nibble one bit below its size, in words.
+// The sign of each nibble below its size.
 __m256i ring(__m256i v) {
-  const __m256i signs = _mm256_and_si256(v, _mm256_set1_epi16(static_cast<int16_t>(0x8888)));
-  const __m256i sizes = _mm256_and_si256(v, _mm256_set1_epi16(0x7777));
-  const __m256i turned = _mm256_or_si256(_mm256_srli_epi16(signs, 4), _mm256_slli_epi16(signs, 12));
-  return _mm256_or_si256(sizes, turned);
+  const __m256i sizes = _mm256_and_si256(v, _mm256_set1_epi8(0x77));
+  const __m256i signs = _mm256_and_si256(_mm256_srli_epi32(v, 3), _mm256_set1_epi8(0x11));
+  return _mm256_or_si256(_mm256_slli_epi32(sizes, 1), signs);
 }
 
 // Dword j of v[i] becomes dword i of v[j].

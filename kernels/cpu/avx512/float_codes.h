@@ -71,9 +71,25 @@ struct F32Floats {
   }
 };
 
-/// Nibbles by a table of 16 numbers. A permutation looks at the low four bits of a dword only, and a
-/// load from the middle of dwords shifts them for nothing, which leaves half of the shifts. It reads
-/// up to three bytes behind the codes: scales or their table are there.
+/// The nibbles of a line of steps as a permutation looks at them, at the low four bits of dwords:
+/// use(j, index) for column j, as they are added. A load from the middle of dwords shifts them for
+/// nothing, which leaves half of the shifts. It reads up to three bytes behind the codes: scales or
+/// their table are there.
+template <typename Use>
+[[gnu::always_inline]] inline void each_nibble(const char* line, const Use& use) {
+  // Column 0 2 4 6 in the low word of a dword, 1 3 5 7 in the high one: bytes 2 0, then 3 1.
+  constexpr int kByte[] = {2, 0, 3, 1};
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m512i odd = load512(line + kByte[2 * i]), even = load512(line + kByte[2 * i + 1]);
+    use(4 * i, odd);
+    use(4 * i + 1, even);
+    use(4 * i + 2, _mm512_srli_epi32(odd, 4));
+    use(4 * i + 3, _mm512_srli_epi32(even, 4));
+  }
+}
+
+/// Nibbles by a table of 16 numbers.
 struct NibbleFloats {
   static constexpr int kCols = 8;
   static constexpr int kStreams = 6;
@@ -84,17 +100,10 @@ struct NibbleFloats {
   explicit NibbleFloats(const float* numbers) : table(_mm512_loadu_ps(numbers)) {}
 
   [[gnu::always_inline]] void floats(const char* step, int v, __m512* w) const {
-    const char* line = step + 64 * v;
-    // Column 0 2 4 6 in the low word of a dword, 1 3 5 7 in the high one: bytes 2 0, then 3 1.
-    constexpr int kByte[] = {2, 0, 3, 1};
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; ++i) {
-      const __m512i odd = load512(line + kByte[2 * i]), even = load512(line + kByte[2 * i + 1]);
-      w[4 * i] = _mm512_permutexvar_ps(odd, table);
-      w[4 * i + 1] = _mm512_permutexvar_ps(even, table);
-      w[4 * i + 2] = _mm512_permutexvar_ps(_mm512_srli_epi32(odd, 4), table);
-      w[4 * i + 3] = _mm512_permutexvar_ps(_mm512_srli_epi32(even, 4), table);
-    }
+    each_nibble(
+        step + 64 * v, [&](int j, __m512i index) __attribute__((always_inline)) {
+          w[j] = _mm512_permutexvar_ps(index, table);
+        });
   }
 };
 
@@ -171,10 +180,10 @@ struct Int8Floats {
 /// round, are 2^-8 of it; the table of sizes has the 2^8.
 struct RingFloats {
   static constexpr int kCols = 16;
-  static constexpr int kStreams = 6;
+  static constexpr int kStreams = 3;
   static constexpr bool kF32 = false;
   static constexpr int64_t kStepBytes = 576;
-  __m512 table;  // index: the sign, then the size
+  __m512 table;  // index: the sign lowest, then the size
 
   RingFloats() {
     float numbers[16];
@@ -192,36 +201,23 @@ struct RingFloats {
         _mm512_xor_si512(_mm512_slli_epi32(codes, 20), _mm512_set1_epi32(0x3F800000));
     return as_floats(_mm512_add_epi32(bits, _mm512_set1_epi32((exponent + 8) << 23)));
   }
-  // use(j, index): for column j, as they are added, what a table is to be asked for.
-  template <typename Use>
-  [[gnu::always_inline]] static void each_code(const char* step, int v, const Use& use) {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      // Rotated by one, a nibble has its sign below its size.
-      __m512i c = load512(step + 256 * half + 64 * v);
-      c = _mm512_shldi_epi16(c, c, 1);
-#pragma GCC unroll 4
-      for (unsigned t = 0; t < 4; ++t) {
-        use(8 * half + 2 * t, _mm512_srli_epi32(c, 16 + 4 * t));
-        use(8 * half + 2 * t + 1, t == 0 ? c : _mm512_srli_epi32(c, 4 * t));
-      }
-    }
-  }
   [[gnu::always_inline]] void floats(const char* step, int v, __m512* w) const {
     const __m512 scale = scales<-8>(step, v);
-    each_code(
-        step, v, [&](size_t j, __m512i index) __attribute__((always_inline)) {
-          w[j] = _mm512_mul_ps(_mm512_permutexvar_ps(index, table), scale);
-        });
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      each_nibble(
+          step + 256 * half + 64 * v, [&](int j, __m512i index) __attribute__((always_inline)) {
+            w[8 * half + j] = _mm512_mul_ps(_mm512_permutexvar_ps(index, table), scale);
+          });
+    }
   }
-  // For one activation of each column, rounded to BF16: tables[j] is 2^-11 of `table` times
+  // For one activation of each column of a half, rounded to BF16: tables[j] is 2^-11 of `table` times
   // activation j. That is exact and not above the activation, so the multiply-add with the scale
   // rounds once, as one with floats() does, and no scale is multiplied on its own.
-  [[gnu::always_inline]] static void add(const char* step, int v, const __m512* tables,
+  [[gnu::always_inline]] static void add(const char* line, const __m512* tables, __m512 scale,
                                          __m512* sum) {
-    const __m512 scale = scales<3>(step, v);
-    each_code(
-        step, v, [&](size_t j, __m512i index) __attribute__((always_inline)) {
+    each_nibble(
+        line, [&](int j, __m512i index) __attribute__((always_inline)) {
           *sum = _mm512_fmadd_ps(_mm512_permutexvar_ps(index, tables[j]), scale, *sum);
         });
   }

@@ -137,7 +137,7 @@ struct RingCodes {
     const __m512i exponent =
         _mm512_and_si512(_mm512_slli_epi16(scale, 4), _mm512_set1_epi16(0x0F80));
     const __m512i word = load512(step + 256 * (p / 4) + 64 * v);
-    const __m512i c = p % 4 == 0 ? word : _mm512_shrdi_epi16(word, word, 4 * (p % 4));
+    const __m512i c = _mm512_shrdi_epi16(word, word, 4 * (p % 4) + 1);
     const __m512i index = _mm512_ternarylogic_epi32(mantissa, c, _mm512_set1_epi16(7), 0xF8);
     const __m512i size =
         _mm512_subs_epu16(_mm512_permutex2var_epi16(table[0], index, table[1]), exponent);

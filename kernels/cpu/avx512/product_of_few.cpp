@@ -75,24 +75,33 @@ template <bool exact, int rows, int blocks, typename Codes>
   }
 }
 
-// The same for one exact row: its tables serve every block.
+// The same for one exact row: its tables serve every block, half of a step at a time, so that they
+// stay in registers.
 template <bool exact, int blocks>
 requires(exact)
     [[gnu::always_inline]] inline void add_steps(const RingFloats& codes, const char* at,
                                                  int64_t distance, int64_t cols, const float* x,
                                                  Sums<1, blocks>* sums) {
-  constexpr int kCols = RingFloats::kCols;
+  constexpr int kHalf = RingFloats::kCols / 2;
   const __m512 eighth = _mm512_mul_ps(codes.table, _mm512_set1_ps(0x1p-11f));
-  for (int64_t k = 0; k < cols; k += kCols, at += RingFloats::kStepBytes, x += kCols) {
-    __m512 tables[kCols];
-    for (int j = 0; j < kCols; ++j) tables[j] = _mm512_mul_ps(eighth, _mm512_set1_ps(x[j]));
+  alignas(64) float scales[blocks][4][16];
+  for (int64_t k = 0; k < cols; k += 2 * kHalf, at += RingFloats::kStepBytes) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half, x += kHalf) {
+      __m512 tables[kHalf];
+      for (int j = 0; j < kHalf; ++j) tables[j] = _mm512_mul_ps(eighth, _mm512_set1_ps(x[j]));
 #pragma GCC unroll 8
-    for (int b = 0; b < blocks; ++b) {
-      const char* step = at + b * distance;
+      for (int b = 0; b < blocks; ++b) {
+        const char* step = at + b * distance;
 #pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) {
-        prefetch_lines<RingFloats::kStepBytes>(step, v);
-        RingFloats::add(step, v, tables, &sums->of[0][b][v]);
+        for (int v = 0; v < 4; ++v) {
+          if (half == 0) {
+            prefetch_lines<RingFloats::kStepBytes>(step, v);
+            _mm512_store_ps(scales[b][v], RingFloats::scales<3>(step, v));
+          }
+          RingFloats::add(step + 256 * half + 64 * v, tables, _mm512_load_ps(scales[b][v]),
+                          &sums->of[0][b][v]);
+        }
       }
     }
   }

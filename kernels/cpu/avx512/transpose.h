@@ -12,11 +12,11 @@ inline void stream(char* to, __m512i v) {
   _mm512_stream_si512(reinterpret_cast<__m512i*>(to), v);
 }
 
-// The sign of each nibble one bit below its size, in words.
+// The sign of each nibble below its size.
 inline __m512i ring(__m512i v) {
-  const __m512i signs = _mm512_and_si512(v, _mm512_set1_epi16(static_cast<int16_t>(0x8888)));
-  const __m512i sizes = _mm512_and_si512(v, _mm512_set1_epi16(0x7777));
-  return _mm512_or_si512(sizes, _mm512_shldi_epi16(signs, signs, 12));
+  const __m512i sizes = _mm512_and_si512(v, _mm512_set1_epi8(0x77));
+  const __m512i signs = _mm512_and_si512(_mm512_srli_epi32(v, 3), _mm512_set1_epi8(0x11));
+  return _mm512_or_si512(_mm512_slli_epi32(sizes, 1), signs);
 }
 
 // Dword j of v[i] becomes dword i of v[j].

@@ -72,8 +72,8 @@ void expand_ring(const char* at, float* to) {
   }
   for (int64_t k = 0; k < 16; k += 8, at += 4 * kBlockRows, to += 8 * kBlockRows) {
     expand_step(at, to, [&scales](int64_t i, U32x4 c, int t) {
-      const U32x4 sign = c >> ((4 * t + 15) % 16) & 1u;
-      return e2m1((c >> (4 * t) & 7u) | sign << 3) * load4(scales + i);
+      const U32x4 code = c >> (4 * t);
+      return e2m1((code >> 1 & 7u) | (code & 1u) << 3) * load4(scales + i);
     });
   }
 }

@@ -19,17 +19,10 @@ uint32_t nibbles(const uint8_t* c) {
   return word(0) | word(1) << 16;
 }
 
-// The same for the ring: sizes where nibbles are, the sign of nibble t one below its size.
+// The same for the ring: in each nibble the sign below the size.
 uint32_t ring(const uint8_t* c) {
-  const auto word = [&](int first) {
-    uint32_t bits = 0;
-    for (int t = 0; t < 4; ++t) {
-      const uint32_t code = c[first + 2 * t];
-      bits |= (code & 7u) << (4 * t) | (code >> 3 & 1u) << ((4 * t + 15) % 16);
-    }
-    return bits;
-  };
-  return word(0) | word(1) << 16;
+  const uint32_t codes = nibbles(c);
+  return (codes & 0x77777777u) << 1 | (codes >> 3 & 0x11111111u);
 }
 
 // 8 codes of row i: two dwords of K pairs in each of two steps of 4 K.

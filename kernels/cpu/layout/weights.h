@@ -14,9 +14,10 @@
 //     word K 0 2 4 6, high word K 1 3 5 7, lowest bits first
 //   bytes (kInteger of 8 bits, kFp8): for each 4 K, 16 times 4 rows r in 16 bytes: byte 2 r + j is
 //     K = j, byte 8 + 2 r + j is K = 2 + j
-//   ring (kFp4 with E4M3): two steps of 8 K like nibbles, but in each word the size of nibble t is
-//     in bits 4 t .. 4 t + 2 and its sign in bit (4 t + 15) mod 16; then 64 bytes E << 3 | m of the
-//     rows' scales 2^(8 - E) (1 + m / 8). A scale of 0 has codes of 0, a negative one turned signs.
+//   ring (kFp4 with E4M3): two steps of 8 K like nibbles, but a nibble has its sign below its size:
+//     a word rotated right by 4 t + 1 has the size of nibble t lowest and its sign highest. Then 64
+//     bytes E << 3 | m of the rows' scales 2^(8 - E) (1 + m / 8). A scale of 0 has codes of 0, a
+//     negative one turned signs.
 //
 // After the last block, where Format::ordered: the order, n_in numbers of I32.
 #pragma once
