@@ -144,9 +144,9 @@ struct DeviceOps {
   cudaError_t (*layers)(const DeviceStep&);
   /// From h to row_results, and to logits where n_outputs > 0.
   cudaError_t (*finish)(const DeviceStep&);
-  /// How many kernels such a step starts, from the tokens to the logits; -1 where that is not a matter of
-  /// numbers. Null: as the simple kernels.
-  int64_t (*launches)(const void* state, int32_t n_tokens, int32_t n_outputs);
+  /// How many kernels the step starts, from the tokens to the logits; looks at the state, but at no device
+  /// memory. Null: as the simple kernels.
+  int64_t (*launches)(const DeviceStep&);
 };
 
 }  // namespace mm2::kernels::cuda

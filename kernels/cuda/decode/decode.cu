@@ -60,8 +60,8 @@ cudaError_t finish(const DeviceStep& step) {
   return static_cast<DecodeState*>(step.state)->finish(step);
 }
 
-int64_t launches(const void* state, int32_t n_tokens, int32_t n_outputs) {
-  return static_cast<const DecodeState*>(state)->n_launches(n_tokens, n_outputs);
+int64_t launches(const DeviceStep& step) {
+  return static_cast<const DecodeState*>(step.state)->n_launches(step.n_tokens, step.n_outputs);
 }
 
 }  // namespace

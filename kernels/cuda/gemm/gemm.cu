@@ -128,6 +128,11 @@ int64_t dense_partial_bytes(const WeightLayout& l, const Cut& cut, int32_t n_tok
   return int64_t{cut.n_pieces} * n_tokens * l.n_out * 4;
 }
 
+int32_t dense_launches(const WeightLayout& l, const Cut& cut, int32_t n_tokens,
+                       int32_t n_processors) {
+  return splits(l, cut, n_tokens, n_processors) ? 2 : 1;  // pieces are added by a kernel of its own
+}
+
 cudaError_t dense_product(const DenseProduct& p, int32_t n_processors, cudaStream_t stream) {
   const int32_t width = dense_width(p.n_tokens);
   GemmArgs a = args_of(p.layout, p.cut, width);
@@ -151,6 +156,11 @@ int64_t experts_scratch_bytes(int64_t n_tokens, int64_t top_k, int64_t n_experts
                               int64_t intermediate) {
   const int64_t n = n_tokens < kMostExpertTokens ? n_tokens : kMostExpertTokens;
   return scratch_of(n, top_k, n_experts, hidden, intermediate, nullptr).bytes;
+}
+
+int64_t experts_launches(int64_t n_tokens) {
+  // Counts, places, gathered rows, gate and up, down, shares added.
+  return 6 * divide_up(n_tokens, kMostExpertTokens);
 }
 
 cudaError_t experts_product(const ExpertsProduct& p, int32_t n_processors, cudaStream_t stream) {

@@ -70,6 +70,9 @@ MM2_HD static inline int32_t dense_width(int32_t n_tokens) {
 /// n_processors: of the device. 0 where pieces are not shared out.
 int64_t dense_partial_bytes(const WeightLayout& l, const Cut& cut, int32_t n_tokens,
                             int32_t n_processors);
+/// Kernels that dense_product starts.
+int32_t dense_launches(const WeightLayout& l, const Cut& cut, int32_t n_tokens,
+                       int32_t n_processors);
 cudaError_t dense_product(const DenseProduct& p, int32_t n_processors, cudaStream_t stream);
 
 /// h += the chosen experts' share of down(silu(gate x) * (up x)), ids ascending.
@@ -88,6 +91,8 @@ struct ExpertsProduct {
 /// Monotone in n_tokens.
 int64_t experts_scratch_bytes(int64_t n_tokens, int64_t top_k, int64_t n_experts, int64_t hidden,
                               int64_t intermediate);
+/// Kernels that experts_product starts.
+int64_t experts_launches(int64_t n_tokens);
 cudaError_t experts_product(const ExpertsProduct& p, int32_t n_processors, cudaStream_t stream);
 
 /// Once for each device and format.

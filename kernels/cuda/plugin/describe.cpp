@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/decode/plan.h"
 #include "kernels/cuda/plugin/engine.h"
+#include "kernels/cuda/prefill/prefill.h"
 
 namespace mm2::kernels::cuda {
 namespace {
@@ -12,7 +13,7 @@ int64_t expert_bytes(const DeviceExpert& e) {
 }
 
 // Bytes that a step reads: of experts at most, since which ones were chosen is not known here.
-StepBytes bytes_at_most(const DeviceEngine& e) {
+StepBytes bytes_at_most(const DeviceEngine& e, const Tables& tables, const DeviceStep& step) {
   const DeviceWeights& w = e.model->weights;
   const ModelShape& s = w.shape;
   const int64_t chosen = int64_t{e.last.n_tokens} * s.top_k;
@@ -28,6 +29,7 @@ StepBytes bytes_at_most(const DeviceEngine& e) {
     b.router += layer.router.layout.bytes;
     b.experts += touched * expert_bytes(layer.host_experts[0]);
   }
+  if (tables.n > 1) b.kv = fast_kv_bytes(step);
   return b;
 }
 
@@ -45,14 +47,18 @@ int64_t longest_position(const DeviceEngine& e) {
 const char* describe(DeviceEngine* e) {
   if (e->last.n_tokens == 0) return "{}";
   const Tables tables = tables_of_step(e->tables, e->last.activations);
-  const StepBytes b = bytes_at_most(*e);
+  DeviceStep step = e->step;
+  step.n_tokens = e->last.n_tokens;
+  step.n_rows = e->last.n_rows;
+  step.n_outputs = e->last.n_outputs;
+  const StepBytes b = bytes_at_most(*e, tables, step);
   std::snprintf(
       e->description, sizeof(e->description),
-      "{\"kernels\":\"%.40s\",\"tokens\":%d,\"rows\":%d,\"outputs\":%d,\"launches\":%d,"
+      "{\"kernels\":\"%.40s\",\"tokens\":%d,\"rows\":%d,\"outputs\":%d,\"launches\":%lld,"
       "\"attention_chunks\":%lld,\"bytes_read_at_most\":{\"attention\":%lld,\"router\":%lld,"
       "\"experts\":%lld,\"head\":%lld,\"kv\":%lld}}",
       tables.ops[0]->name, e->last.n_tokens, e->last.n_rows, e->last.n_outputs,
-      launches_of(tables, e->model->weights.shape, e->last),
+      static_cast<long long>(launches_of(tables, step)),
       static_cast<long long>(chunks_of(longest_position(*e))), static_cast<long long>(b.attention),
       static_cast<long long>(b.router), static_cast<long long>(b.experts),
       static_cast<long long>(b.head), static_cast<long long>(b.kv));

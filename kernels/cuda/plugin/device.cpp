@@ -4,7 +4,6 @@
 #include <cstring>
 #include <new>
 
-#include "kernels/cuda/common/fill.h"
 #include "kernels/cuda/prefill/prefill.h"
 
 namespace mm2::kernels::cuda {

@@ -100,6 +100,10 @@ int32_t check_usable(const Device& device, DeviceError* error);
 int32_t take_memory(Device* device, int64_t n_bytes, void** memory, const char* what,
                     DeviceError* error);
 
+/// Whether the kernels that the plug-in holds are for the current device; cudaErrorNoKernelImageForDevice
+/// where they are not.
+cudaError_t can_run_kernels();
+
 // The table's functions.
 int32_t count_devices(int32_t* n_devices, DeviceError* error);
 int32_t device_info(int32_t index, DeviceInfo* info, DeviceError* error);

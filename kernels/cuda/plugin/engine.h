@@ -39,8 +39,8 @@ struct LastStep {
   int32_t n_tokens, n_rows, n_outputs, activations;
 };
 
-/// Kernels that such a step starts, -1 where that is not a matter of shapes.
-int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step);
+/// Kernels that such a step starts.
+int64_t launches_of(const Tables& tables, const DeviceStep& step);
 
 /// Sees what a step leaves between its parts; null members are not called.
 struct WalkHooks {
@@ -84,7 +84,7 @@ struct DeviceEngine {
   cudaStream_t stream;
   bool owns_stream;
   cudaEvent_t layers[2];  // the layers before the last one
-  cuda::LastStep last;    // its positions are still in `pinned`
+  cuda::LastStep last;    // its rows and positions are still in `pinned`
   char description[640];
 };
 

@@ -123,6 +123,10 @@ cudaError_t launch_pack(Slot* slot, const WeightLayout& l, const MatrixRows& row
 
 }  // namespace
 
+cudaError_t can_run_kernels() {
+  return has_code(pack_kernel, BuiltFor::kAll);
+}
+
 int32_t pack(Device* device, const MatrixRows* rows, void* to, DeviceError* error) {
   if (packed_bytes(rows->format, rows->n_out, rows->n_in) < 0) {
     return refuse(error, kDeviceUnsupported,
@@ -139,13 +143,16 @@ int32_t pack(Device* device, const MatrixRows* rows, void* to, DeviceError* erro
   const Current current(*device);
   SlotLease slot(device, error);
   if (slot.code() != kDeviceOk) return slot.code();
+  // The first slice is the longest. Memory is taken before anything is sent: from there on the slot's
+  // stream is waited for, whatever happens.
+  const int64_t longest =
+      Slice(*rows, 0, rows->n_rows < slice_rows ? rows->n_rows : slice_rows).bytes();
+  const int32_t code = slot.need_raw(longest > kRawBytes ? longest : kRawBytes, error);
+  if (code != kDeviceOk) return code;
   cudaError_t result = cudaSuccess;
   for (int64_t row = 0; row < rows->n_rows && result == cudaSuccess; row += slice_rows) {
     const int64_t left = rows->n_rows - row;
     const Slice slice(*rows, row, left < slice_rows ? left : slice_rows);
-    const int64_t room = of_block > kRawBytes ? of_block : kRawBytes;
-    const int32_t code = slot.need_raw(slice.bytes() > room ? slice.bytes() : room, error);
-    if (code != kDeviceOk) return code;
     result = slice.send_to(&*slot);
     if (result != cudaSuccess) break;
     result = launch_pack(&*slot, l, slice.on_device(slot->raw), static_cast<char*>(to));

@@ -179,6 +179,7 @@ int32_t step(DeviceEngine* e, const StepPlan* plan, DeviceError* error) {
   int32_t code = check_usable(*e->device, error);
   if (code == kDeviceOk) code = check_plan(*e, *plan, error);
   if (code != kDeviceOk) return code;
+  e->last = {};  // its rows are overwritten
   Inputs inputs(*e, *plan);
   code = inputs.fill(error);
   if (code != kDeviceOk) return code;

@@ -28,14 +28,16 @@ Tables tables_of_step(const Tables& tables, int32_t activations) {
   return simple;
 }
 
-int32_t launches_of(const Tables& tables, const ModelShape& shape, const LastStep& step) {
-  const auto launches = tables.ops[0]->launches;
-  if (launches != nullptr) {
-    return static_cast<int32_t>(launches(tables.states[0], step.n_tokens, step.n_outputs));
+int64_t launches_of(const Tables& tables, const DeviceStep& step) {
+  const DeviceOps& first = *tables.ops[0];
+  if (first.launches != nullptr) {
+    DeviceStep its = step;
+    its.state = tables.states[0];
+    return first.launches(its);
   }
   // Embeddings, angles, how rows ended; norm, qkv in four, attention, o, norm, router and experts in
   // two each; rows that want logits, norm, head.
-  return 3 + 12 * shape.n_layers + (step.n_outputs > 0 ? 3 : 0);
+  return 3 + 12 * step.shape().n_layers + (step.n_outputs > 0 ? 3 : 0);
 }
 
 }  // namespace mm2::kernels::cuda

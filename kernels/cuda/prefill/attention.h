@@ -39,10 +39,18 @@ MM2_HD static inline int32_t unit_of_round(int32_t round, int32_t i, int32_t n_b
   return round * n_blocks + (round % 2 == 0 ? i : n_blocks - 1 - i);
 }
 
-/// Bytes of keys and values, of one position of one layer kv_row_bytes, that a step's tile reads.
-MM2_HD static inline int64_t tile_kv_bytes(const QueryTile& tile, int64_t kv_row_bytes) {
-  return round_up(tile.first_position + tile.n_tokens, 64) * kv_row_bytes;
-}
+/// Neighbouring tokens of short rows, for one launch of the kernel of decoding.
+struct TokenGroup {
+  int32_t first_token = 0, n_tokens = 0;
+  /// Whether the step's next token of a short row begins a group; it is in the last one then.
+  bool begins(int32_t token) {
+    const bool follows =
+        n_tokens > 0 && n_tokens < kDecodeTokens && token == first_token + n_tokens;
+    if (!follows) *this = {token, 0};
+    ++n_tokens;
+    return !follows;
+  }
+};
 
 struct PrefillAttention {
   // Without input, sums and counters; qkv, rope and y of the step's first token.

@@ -1,6 +1,4 @@
-// Rows of q, k and v on their way into attention, and how tokens are put into tiles.
-#include <algorithm>
-
+// Rows of q, k and v on their way into attention.
 #include "kernels/cuda/decode/attention_tile.h"
 #include "kernels/cuda/decode/rows.h"
 #include "kernels/cuda/prefill/attention.h"
@@ -113,23 +111,6 @@ cudaError_t enter_for(const Launch& l, const PrefillAttention& a) {
 }
 
 }  // namespace
-
-int32_t tiles_of_row(const DeviceRow& row, int32_t n_heads, int32_t n_kv_heads, QueryTile* to) {
-  const int32_t most = tokens_of_tile(n_heads, n_kv_heads);
-  int32_t n = 0;
-  for (int32_t i = 0; i < row.n_tokens; i += most) {
-    const int32_t left = row.n_tokens - i;
-    to[n++] = {row.first_token + i, left < most ? left : most, row.first_position + i,
-               row.first_block};
-  }
-  return n;
-}
-
-void sort_tiles(QueryTile* tiles, int32_t n) {
-  std::sort(tiles, tiles + n, [](const QueryTile& a, const QueryTile& b) {
-    return a.first_position + a.n_tokens > b.first_position + b.n_tokens;
-  });
-}
 
 cudaError_t enter_rows(const PrefillAttention& a, cudaStream_t stream) {
   Launch l{};

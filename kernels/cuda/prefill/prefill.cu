@@ -60,11 +60,6 @@ void free_state(void* state) {
   delete static_cast<FastState*>(state);
 }
 
-/// Whether kernels/cuda/decode runs the step at once.
-bool is_small(const DeviceStep& step) {
-  return step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
-}
-
 /// The step as kernels/cuda/decode knows it.
 DeviceStep for_decode(const DeviceStep& step) {
   DeviceStep few = step;
@@ -82,9 +77,8 @@ cudaError_t finish(const DeviceStep& step) {
   return static_cast<FastState*>(step.state)->prefill.finish(step);
 }
 
-int64_t launches(const void* state, int32_t n_tokens, int32_t n_outputs) {
-  if (n_tokens > kDecodeTokens) return -1;
-  return decode_ops()->launches(static_cast<const FastState*>(state)->decode, n_tokens, n_outputs);
+int64_t launches(const DeviceStep& step) {
+  return is_small(step) ? decode_ops()->launches(for_decode(step)) : fast_launches(step);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/decode/decode.h"
+#include "kernels/cuda/decode/plan.h"
 
 namespace mm2::kernels::cuda {
 
@@ -11,6 +12,16 @@ const char* fast_refuses(const DeviceWeights& weights, int32_t kv_number);
 
 /// cudaErrorNoKernelImageForDevice where the current device is not one that the fast kernels are for.
 cudaError_t fast_has_code();
+
+/// Whether kernels/cuda/decode runs the step at once.
+inline bool is_small(const DeviceStep& step) {
+  return step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
+}
+
+/// Kernels that a step with activations of kBF16 starts, if it is not small, and bytes of keys and values that it reads. Of the
+/// step's device memory nothing is looked at.
+int64_t fast_launches(const DeviceStep& step);
+int64_t fast_kv_bytes(const DeviceStep& step);
 
 /// `layers` and `finish`, with their state, for every step with activations of kBF16.
 const DeviceOps* fast_ops();

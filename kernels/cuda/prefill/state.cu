@@ -127,17 +127,16 @@ cudaError_t PrefillState::upload_groups(const DeviceStep& step) {
   if (error != cudaSuccess) return error;
   group_tokens_.clear();
   n_tiles_ = 0;
-  StepInput* in = nullptr;  // the last group
+  StepInput* in = nullptr;  // of the last group
+  TokenGroup group;
   for (int32_t r = 0; r < step.n_rows; ++r) {
     const DeviceRow& row = step.host_rows[r];
-    if (row.n_tokens > kDecodeTokens) {
+    if (row.n_tokens >= kLeastTileTokens) {
       n_tiles_ += tiles_of_row(row, shape_.n_heads, shape_.n_kv_heads, tiles_ + n_tiles_);
       continue;
     }
     for (int32_t i = 0; i < row.n_tokens; ++i) {
-      const bool follows = in != nullptr && in->n_tokens < kDecodeTokens &&
-                           row.first_token + i == group_tokens_.back() + in->n_tokens;
-      if (!follows) {
+      if (group.begins(row.first_token + i)) {
         in = staging_ + group_tokens_.size();
         *in = StepInput{};
         group_tokens_.push_back(row.first_token + i);

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/common/fill.h"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/common/ptx.h"
 
@@ -34,6 +33,17 @@ void check_fails(const std::string& words) {
   CHECK_THAT(cuda_emulator::last_failure(), Catch::Contains(words));
   cuda_emulator::set({});
   CHECK(cudaDeviceSynchronize() == cudaSuccess);
+}
+
+void fill_numbers(float* values, int64_t n, float value) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += step) {
+    values[i] = value;
+  }
+}
+
+cudaError_t fill(float* values, int64_t n, float value, cudaStream_t stream) {
+  return launch(fill_numbers, {2, 128, stream}, values, n, value);
 }
 
 void reverse(const int* from, int* to) {

@@ -146,6 +146,41 @@ TEST_CASE("cuda plugin fast: launches are those told, an engine takes what was s
       Catch::Contains("\"launches\":" + std::to_string(after.launches - with.launches) + ","));
 }
 
+TEST_CASE(
+    "cuda plugin fast: launches of long steps are those told, keys are read once for a tile") {
+  const Emulated emulated;
+  const OpenDevice device;
+  Random random(106);
+  TwoModels model(random, fast_shape(), plain(kBF16), device.get());
+  TwoEngines engines(model, device.get(), kBF16, kFast);
+  DeviceEngine* engine = engines.engine();
+  const auto told = [&](const StepPlan& plan) {
+    const int64_t before = emulated.counts().launches;
+    const Outcome outcome = engines.on_device(plan);
+    INFO(outcome.text);
+    CHECK(outcome.code == kDeviceOk);
+    const int64_t launches = emulated.counts().launches - before;
+    const std::string text = plugin().describe(engine);
+    CHECK_THAT(text, Catch::Contains("\"launches\":" + std::to_string(launches) + ","));
+    return text;
+  };
+  const int32_t blocks[4][1] = {{4}, {1}, {0}, {6}};
+  const std::vector<int32_t> nine(9, 7), thirty(30, 7);
+  Tokens prompt;
+  prompt.add(thirty, 0, 0, blocks[0]);
+  (void)told(prompt.plan(kBF16));
+  // Two short rows beside each other, one behind a long one.
+  Tokens rows;
+  rows.add({1, 2, 3}, 0, 1, blocks[1]);
+  rows.add({4, 5}, 0, 2, blocks[2]);
+  rows.add(nine, 30, 9, blocks[0]);
+  rows.add({6}, 0, 1, blocks[3]);
+  const ModelShape s = model.shape;
+  const int64_t positions = 64 + (1 + 2 + 3) + (1 + 2) + 1;
+  const int64_t bytes = positions * s.n_layers * 2 * s.n_kv_heads * s.head_dim * 2;
+  CHECK_THAT(told(rows.plan(kBF16)), Catch::Contains("\"kv\":" + std::to_string(bytes) + "}"));
+}
+
 TEST_CASE("cuda plugin fast: an observer of ids and an interrupt reach fast kernels") {
   const Emulated emulated;
   const OpenDevice device;
