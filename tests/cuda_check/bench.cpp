@@ -215,6 +215,28 @@ Json row_json(Bench& bench, const char* what, int32_t n_rows, int32_t n_tokens, 
           {"plan", json}};
 }
 
+Json layers_json(const Plugin& plugin, ModelShape shape, const BenchOptions& o, double ceiling) {
+  // A few layers are more than any cache; the vocabulary is nobody's business here.
+  shape.n_layers = std::min(shape.n_layers, 4);
+  shape.n_vocab = std::min(shape.n_vocab, 1024);
+  Json rows = Json::array();
+  for (const LayerRow& r : measure_layers(plugin.index(), shape, format_named(o.quant), 128)) {
+    const double rate = r.bytes / r.seconds;
+    std::printf("%-9s of a layer, %d x 1 at 128  %9.2f us", r.what.c_str(), r.n_rows,
+                r.seconds * 1e6);
+    if (r.what == "experts") {
+      std::printf("  %7.1f GB/s  %5.1f %%", rate * 1e-9, ceiling > 0 ? 100 * rate / ceiling : 0.0);
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+    rows.push_back({{"what", r.what},
+                    {"rows", r.n_rows},
+                    {"us", r.seconds * 1e6},
+                    {"gb_per_s", r.what == "experts" ? Json(rate * 1e-9) : Json()}});
+  }
+  return rows;
+}
+
 Json products_json(const Plugin& plugin, const ModelShape& shape, const BenchOptions& o,
                    double ceiling) {
   const std::vector<int32_t> n_tokens =
@@ -293,6 +315,7 @@ Json run_bench(const Plugin& plugin, const BenchOptions& o) {
           {"weight_bytes", model.packed_bytes()},
           {"pack_gb_per_s", rate * 1e-9},
           {"rows", rows},
+          {"layer_parts", layers_json(plugin, shape, o, ceiling)},
           {"products", products_json(plugin, shape, o, ceiling)}};
 }
 

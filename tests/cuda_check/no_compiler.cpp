@@ -13,4 +13,9 @@ std::vector<ProductRow> measure_products(int32_t, const mm2::kernels::ModelShape
   return {};
 }
 
+std::vector<LayerRow> measure_layers(int32_t, const mm2::kernels::ModelShape&,
+                                     const mm2::kernels::Format&, int32_t) {
+  return {};
+}
+
 }  // namespace check

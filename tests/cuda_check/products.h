@@ -27,6 +27,18 @@ std::vector<ProductRow> measure_products(int32_t device_index,
                                          const mm2::kernels::Format& format,
                                          const std::vector<int32_t>& n_tokens);
 
+struct LayerRow {
+  std::string
+      what;  // "experts": with router and norm; "attention", "layer", "resident": as one kernel
+  int32_t n_rows;
+  double seconds;  // of one layer
+  double bytes;    // experts that were chosen; 0 where none were
+};
+
+/// Layers of decoding by themselves, rows of one token behind `context` positions of FP8. As above.
+std::vector<LayerRow> measure_layers(int32_t device_index, const mm2::kernels::ModelShape& shape,
+                                     const mm2::kernels::Format& format, int32_t context);
+
 /// Seconds of y[n_tokens, n_out] = x w^T, all BF16, sums in F32, by the algorithm that cuBLASLt thinks
 /// best. 0 where libcublasLt.so.13 cannot be opened, or it fails.
 double cublaslt_seconds(int32_t n_tokens, int64_t n_out, int64_t n_in);

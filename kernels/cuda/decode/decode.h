@@ -17,6 +17,9 @@ bool decode_takes(const DeviceStep& step);
 /// start and holds nothing between steps.
 const DeviceOps* decode_ops();
 
+/// Halves of a layer, bits of DecodeOptions::parts.
+enum DecodeParts : int32_t { kAttentionPart = 1, kExpertsPart = 2, kAllParts = 3 };
+
 /// How the launcher does it; the results have the same bits. Of the state, before its first step or
 /// between steps.
 struct DecodeOptions {
@@ -24,7 +27,8 @@ struct DecodeOptions {
   int32_t n_multiprocessors = 0;          // 0: DeviceLimits::n_multiprocessors
   bool overlaps = true;                   // kernels start before the one before them ends
   bool uses_graph = true;
-  bool asks_ahead = true;  // the next layer's attention weights, while experts are being chosen
+  bool asks_ahead = true;     // the next layer's attention weights, while experts are being chosen
+  int32_t parts = kAllParts;  // other kernels are left out: to measure some by themselves
   // All layers are one launch whose blocks stay (resident.h), where the device can keep them; else a launch
   // for each kernel. Needs memory of resident_bytes for as long as the state lives.
   bool is_resident = false;

@@ -117,11 +117,14 @@ cudaError_t DecodeState::launch_layers(cudaStream_t stream) const {
     if (error == cudaSuccess) error = launch_product(p, overlaps, stream);
   };
   for (const LayerSteps& l : layers_) {
-    then(l.qkv);
-    if (error == cudaSuccess) {
-      error = run_attention(l.attention, options_.n_multiprocessors, overlaps, stream);
+    if ((options_.parts & kAttentionPart) != 0) {
+      then(l.qkv);
+      if (error == cudaSuccess) {
+        error = run_attention(l.attention, options_.n_multiprocessors, overlaps, stream);
+      }
+      then(l.o);
     }
-    then(l.o);
+    if ((options_.parts & kExpertsPart) == 0) continue;
     if (error == cudaSuccess) error = run_router(l.router, overlaps, stream);
     then(l.gate_up);
     then(l.down);

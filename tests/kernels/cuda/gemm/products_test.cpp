@@ -32,3 +32,29 @@ TEST_CASE("cuda check: products of every format of the benchmark are measured") 
     CHECK(std::string(cuda_emulator::last_failure()) == "");
   }
 }
+
+TEST_CASE("cuda check: halves of a layer, a layer and the resident kernel are measured") {
+  cuda_emulator::set({});
+  ModelShape s{};
+  s.n_layers = 2;
+  s.hidden = 256;
+  s.n_heads = 6;
+  s.n_kv_heads = 1;
+  s.head_dim = 64;
+  s.rotary_dim = 32;
+  s.intermediate = 128;
+  s.n_experts = 8;
+  s.top_k = 2;
+  s.n_vocab = 64;
+  s.rms_norm_eps = 1e-6f;
+  s.rope_theta = 1e4;
+  const Format w4{kInteger, kBF16, 4, 0, 0, 1, 128};
+  const auto rows = check::measure_layers(0, s, w4, 70);
+  CHECK(std::string(cuda_emulator::last_failure()) == "");
+  REQUIRE(rows.size() == 7);
+  for (const check::LayerRow& r : rows) CHECK(r.seconds > 0);
+  const double of_expert = 3 * 256 * 128 * 0.515625;
+  CHECK(rows[0].bytes == 2 * of_expert);
+  CHECK(rows[3].bytes <= 8 * of_expert);
+  CHECK(rows[4].bytes == 0);
+}
