@@ -9,7 +9,7 @@ namespace {
 
 /// Positions that pass between host and cache at a time: this many bytes of them, or one.
 constexpr int64_t kStagingBytes = int64_t{8} << 20;
-/// Multiprocessors for which memory is planned, whatever the device has.
+/// Multiprocessors for which memory is planned, whatever the device has; of more no use is made.
 constexpr int32_t kPlannedMultiprocessors = 132;
 
 DeviceLimits limits_of(const DeviceEngineOptions& o, int32_t n_multiprocessors) {
@@ -59,7 +59,8 @@ void fill_step(DeviceEngine* e) {
   step.buffers = {floats(r.h),       floats(r.x),      floats(r.rope),       floats(r.q),
                   floats(r.kv_work), floats(r.attn),   ints(r.ids),          floats(r.weights),
                   floats(r.outputs), floats(r.logits), e->memory + r.scratch};
-  step.limits = limits_of(e->options, e->device->n_multiprocessors);
+  const int32_t n = e->device->n_multiprocessors;
+  step.limits = limits_of(e->options, n < kPlannedMultiprocessors ? n : kPlannedMultiprocessors);
 }
 
 int32_t check_options(const ModelShape& s, const DeviceEngineOptions& o, DeviceError* error) {

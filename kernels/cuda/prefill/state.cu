@@ -194,7 +194,8 @@ cudaError_t PrefillState::attend(const DeviceStep& step, int32_t layer) {
     a.qkv = at_.qkv + first * width.all;
     a.rope = step.buffers.rope + first * shape_.rotary_dim;
     a.y = at_.attended + first * width.q;
-    const cudaError_t error = run_attention(a, n_processors_, false, step.stream);
+    // What it asks for before it waits, old positions of the cache, was there before the step.
+    const cudaError_t error = run_attention(a, n_processors_, g > 0, step.stream);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
