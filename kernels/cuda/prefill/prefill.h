@@ -18,8 +18,8 @@ inline bool is_small(const DeviceStep& step) {
   return step.n_tokens <= kDecodeTokens && step.n_rows <= kDecodeTokens;
 }
 
-/// Kernels that a step with activations of kBF16 starts, if it is not small, and bytes of keys and values that it reads. Of the
-/// step's device memory nothing is looked at.
+/// Kernels that a step starts that is not small, and bytes of keys and values that any step of the fast
+/// kernels reads. Of its device memory nothing is looked at.
 int64_t fast_launches(const DeviceStep& step);
 int64_t fast_kv_bytes(const DeviceStep& step);
 
