@@ -7,7 +7,7 @@ template <int32_t number, int32_t kDim>
 __global__ void __launch_bounds__(kAttentionThreads, 1) attention_kernel(AttentionStep s) {
   Attention<number, kDim, kGroups> attention(s, *shared_memory<AttentionShared<kGroups>>(),
                                              static_cast<int32_t>(threadIdx.x));
-  ask_units_ahead(s, static_cast<int32_t>(threadIdx.x));
+  ask_units_ahead(s, static_cast<int32_t>(threadIdx.x), false);
   grid_wait();
   grid_go_on();
   attention.run();

@@ -18,23 +18,28 @@ class Attention : public AttentionRows<number, kDim, kHere> {
 
   __device__ void run() {
     const int64_t n = attention_units(*s.input, s.n_kv_heads);
-    const Share share = share_of(n, gridDim.x, blockIdx.x);
+    n_pieces = kHere == 1 ? parts_of_chunk(n, gridDim.x) : 1;
+    const Share share = share_of(n * n_pieces, gridDim.x, blockIdx.x);
     if (share.first == share.end) return;
     this->find_factors();
     for (int64_t i = share.first; i < share.end; ++i) {
-      const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, i);
+      const UnitParts parts = unit_parts(i, n_pieces);
+      const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, parts.index);
       const int32_t first = s.input->first_token[u.row], end = first + s.input->row_tokens[u.row];
+      const int32_t start = u.chunk * kChunkPositions + parts.first * kPartPositions;
+      const int32_t stop = u.chunk * kChunkPositions + parts.end * kPartPositions;
       for (int32_t t = first; t < end; ++t) {
-        if (s.input->positions[t] / kChunkPositions == u.chunk) this->store_position(u, t);
+        const int32_t position = s.input->positions[t];
+        if (position >= start && position < stop) this->store_position(u, t);
       }
       for (int32_t t = first; t < end; ++t) {
-        if (s.input->positions[t] < u.chunk * kChunkPositions) continue;
+        if (s.input->positions[t] < start) continue;
         this->stage_queries(u, t);
         fence_async();
         sync_block();
-        add_chunk(u, s.input->positions[t]);
+        add_chunk(u, parts, s.input->positions[t]);
         sync_block();
-        finish(u, t, s.input->positions[t]);
+        finish(u, parts, t, s.input->positions[t]);
         sync_block();
       }
     }
@@ -134,12 +139,12 @@ class Attention : public AttentionRows<number, kDim, kHere> {
     wgmma.template wait<0>(state.y[1]);
   }
 
-  __device__ void add_chunk(const ChunkUnit& u, int32_t position) {
+  __device__ void add_chunk(const ChunkUnit& u, const UnitParts& parts, int32_t position) {
     if constexpr (kHere == kGroups) {
       add_group(u, group, position);
     } else {
       MM2_ROLLED
-      for (int32_t g = group; g < kGroups; g += kHere) {
+      for (int32_t g = parts.first + group; g < parts.end; g += kHere) {
         add_group(u, g, position);
         sync_group();  // to.warps is written anew
       }
@@ -148,8 +153,7 @@ class Attention : public AttentionRows<number, kDim, kHere> {
 
   /// Part g of a chunk, for the query at `position`; its sums into shared memory.
   __device__ void add_group(const ChunkUnit& u, int32_t g, int32_t position) {
-    if (kHere < kGroups &&
-        u.chunk * kChunkPositions + g * kGroupTiles * kTilePositions > position) {
+    if (kHere < kGroups && u.chunk * kChunkPositions + g * kPartPositions > position) {
       return;
     }
     State state{{kLowestScore, kLowestScore}, {0, 0}, {}};
@@ -199,16 +203,47 @@ class Attention : public AttentionRows<number, kDim, kHere> {
     }
   }
 
+  /// Where part g of a unit leaves the sums of query c of a token.
+  __device__ int64_t place_of_part(const UnitParts& parts, int32_t g, int32_t t, int32_t c) const {
+    return ((parts.index * kChunkParts + g) * kDecodeTokens + t) * queries + c;
+  }
+  __device__ Sums sums_of_part(const UnitParts& parts, bool is_shared, int32_t g, int32_t t,
+                               int32_t c, int32_t d) const {
+    if (!is_shared) return {to.greatest[g][c], to.total[g][c], to.y[g][c][d]};
+    const int64_t at = place_of_part(parts, g, t, c);
+    const float2 top = __ldcg(s.part_tops + at);
+    return {top.x, top.y, __ldcg(s.part_sums + at * kDim + d)};
+  }
+
+  /// Leaves the sums of these parts, of which n_parts are seen; true for the last of the unit.
+  __device__ bool leave_parts(const ChunkUnit& u, const UnitParts& parts, int32_t t,
+                              int32_t n_parts) {
+    each(u, [&](int32_t, int32_t d, int32_t c) {
+      MM2_ROLLED
+      for (int32_t g = parts.first; g < parts.end && g < n_parts; ++g) {
+        const int64_t at = place_of_part(parts, g, t, c);
+        __stcg(s.part_sums + at * kDim + d, to.y[g][c][d]);
+        if (d == 0) __stcg(s.part_tops + at, make_float2(to.greatest[g][c], to.total[g][c]));
+      }
+    });
+    const int32_t each_has = kChunkParts / n_pieces;
+    return is_last(s.part_counters + parts.index * kDecodeTokens + t,
+                   (n_parts + each_has - 1) / each_has, &to.last, [this] { sync_block(); });
+  }
+
   /// Adds the warpgroups; whoever is the last of a super adds its chunks, then the last of all supers.
-  __device__ void finish(const ChunkUnit& u, int32_t t, int32_t position) {
+  __device__ void finish(const ChunkUnit& u, const UnitParts& parts, int32_t t, int32_t position) {
     const auto n_chunks = static_cast<int32_t>(chunks_of(position));
     const auto n_supers = static_cast<int32_t>(supers_of(position));
+    const int32_t seen = (position - u.chunk * kChunkPositions) / kPartPositions + 1;
+    const int32_t n_parts = seen < kChunkParts ? seen : kChunkParts;
+    const bool is_shared = kHere == 1 && n_parts > kChunkParts / n_pieces;
+    if (is_shared && !leave_parts(u, parts, t, n_parts)) return;
     each(u, [&](int32_t head, int32_t d, int32_t c) {
-      Sums all{to.greatest[0][c], to.total[0][c], to.y[0][c][d]};
+      Sums all = sums_of_part(parts, is_shared, 0, t, c, d);
       MM2_ROLLED
-      for (int32_t g = 1; g < kGroups; ++g) {
-        if (u.chunk * kChunkPositions + g * kGroupTiles * kTilePositions > position) break;
-        add_sums(all, {to.greatest[g][c], to.total[g][c], to.y[g][c][d]});
+      for (int32_t g = 1; g < n_parts; ++g) {
+        add_sums(all, sums_of_part(parts, is_shared, g, t, c, d));
       }
       if (n_chunks == 1) return write(u, t, head, d, all);
       leave(s, place_of(s, t, head, u.chunk), d, all);
@@ -231,6 +266,7 @@ class Attention : public AttentionRows<number, kDim, kHere> {
   }
 
   Wgmma wgmma;
+  int32_t n_pieces = 1;  // into which blocks share a chunk's parts
 };
 
 /// A number that a template takes.

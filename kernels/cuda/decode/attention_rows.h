@@ -8,7 +8,9 @@
 namespace mm2::kernels::cuda {
 
 constexpr int32_t kGroups = kAttentionThreads / kWarpgroup;
-constexpr int32_t kGroupTiles = kChunkPositions / kGroups / kTilePositions;
+static_assert(kGroups == kChunkParts);
+constexpr int32_t kPartPositions = kChunkPositions / kChunkParts;
+constexpr int32_t kGroupTiles = kPartPositions / kTilePositions;
 constexpr int32_t kWeightTile = kMostQueries * kTileRowBytes;  // 64 positions of 8 queries
 
 /// Shared memory of a block of kHere warpgroups, which take the kGroups parts of a chunk in turns.
@@ -42,18 +44,34 @@ __device__ inline ChunkUnit chunk_unit(const StepInput& in, int32_t n_kv_heads, 
   }
 }
 
+/// The parts [first, end) of unit `index`.
+struct UnitParts {
+  int64_t index;
+  int32_t first, end;
+};
+__device__ inline UnitParts unit_parts(int64_t i, int32_t n_pieces) {
+  const auto piece = static_cast<int32_t>(i % n_pieces);
+  const int32_t each = kChunkParts / n_pieces;
+  return {i / n_pieces, piece * each, (piece + 1) * each};
+}
+
 /// Asks for keys and values of a block of threads' first units to be in the second-level cache; each of
 /// its callers, from 0 on, for one of kAskers pieces. Nothing of it depends on the kernels before: the
-/// cache's old positions are there, new ones are not looked at.
+/// cache's old positions are there, new ones are not looked at. shares: as blocks of one warpgroup do.
 constexpr int32_t kAskers = 2 * kChunkPositions / kTilePositions;
-__device__ inline void ask_units_ahead(const AttentionStep& s, int32_t asker) {
+__device__ inline void ask_units_ahead(const AttentionStep& s, int32_t asker, bool shares) {
   constexpr int32_t kAsked = 2;  // units
   if (asker >= kAskers) return;
   const int32_t bytes = s.head_dim * (s.number == kE4M3 ? 1 : 2);  // of a position
-  const Share share = share_of(attention_units(*s.input, s.n_kv_heads), gridDim.x, blockIdx.x);
+  const int64_t n = attention_units(*s.input, s.n_kv_heads);
+  const int32_t n_pieces = shares ? parts_of_chunk(n, gridDim.x) : 1;
+  const Share share = share_of(n * n_pieces, gridDim.x, blockIdx.x);
   const int64_t half = int64_t{s.block_size} * bytes;
   for (int64_t i = share.first; i < share.end && i < share.first + kAsked; ++i) {
-    const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, i);
+    const UnitParts parts = unit_parts(i, n_pieces);
+    const int32_t part = asker / 2 * kChunkParts * kTilePositions / kChunkPositions;
+    if (part < parts.first || part >= parts.end) continue;
+    const ChunkUnit u = chunk_unit(*s.input, s.n_kv_heads, parts.index);
     const int32_t start = u.chunk * kChunkPositions + asker / 2 * kTilePositions;
     const int32_t last = s.input->first_token[u.row] + s.input->row_tokens[u.row] - 1;
     if (start > s.input->positions[last]) continue;

@@ -46,7 +46,23 @@ struct AttentionStep {
   float2* tops;
   int32_t max_chunks, max_supers;
   uint32_t* counters;  // [n_tokens, n_kv_heads, max_supers + 1], 0 before and after
+  // What parts of chunks leave, where blocks of one warpgroup share them (parts_of_chunk); null: they do
+  // not. [units, kChunkParts, kDecodeTokens, heads of a KV head], of the sums times head_dim.
+  float* part_sums;
+  float2* part_tops;
+  uint32_t* part_counters;  // [units, kDecodeTokens], 0 before and after
 };
+
+/// The parts of a chunk, each of which a warpgroup adds up from nothing, ascending.
+constexpr int32_t kChunkParts = 4;
+/// Units of a step at most whose parts are shared out.
+constexpr int32_t kMostSharedUnits = kPlannedProcessors;
+
+/// Into how many pieces n_blocks blocks of threads share each of n_units chunks: as many as keep them busy.
+MM2_HD static inline int32_t parts_of_chunk(int64_t n_units, int64_t n_blocks) {
+  if (n_units > kMostSharedUnits) return 1;
+  return n_units * kChunkParts <= n_blocks ? kChunkParts : n_units * 2 <= n_blocks ? 2 : 1;
+}
 
 MM2_HD static inline int32_t attention_counters(const AttentionStep& s) {
   return kDecodeTokens * s.n_kv_heads * (s.max_supers + 1);

@@ -87,7 +87,7 @@ const char* decode_refuses(const DeviceWeights& w, int32_t kv_number) {
 }
 
 int64_t resident_bytes(const ModelShape& shape) {
-  return round_up(shape.n_layers * static_cast<int64_t>(sizeof(LayerSteps)), 256);
+  return resident_room(shape, nullptr).bytes;
 }
 
 bool decode_takes(const DeviceStep& step) {

@@ -68,7 +68,7 @@ __device__ inline void produce_all(const Block& block) {
   for (int32_t l = 0; l < s.n_layers; ++l) {
     const LayerSteps& at = s.layers[l];
     produce_one(at.qkv);
-    for (int32_t i = 0; i < kAskers; ++i) ask_units_ahead(at.attention, i);
+    for (int32_t i = 0; i < kAskers; ++i) ask_units_ahead(at.attention, i, true);
     produce_one(at.o);
     const RouterStep& r = at.router;
     const Share experts = block.experts(r);

@@ -81,10 +81,16 @@ cudaError_t DecodeState::prepare_resident(cudaStream_t stream) {
   cudaError_t error = resident_blocks(resident_, options_.blocks_per_multiprocessor,
                                       options_.n_multiprocessors, &n_blocks);
   if (error != cudaSuccess || n_blocks == 0) return error;
-  error = cudaMemcpyAsync(options_.resident_memory, layers_.data(),
-                          layers_.size() * sizeof(LayerSteps), cudaMemcpyHostToDevice, stream);
+  const ResidentRoom room = resident_room(shape_, options_.resident_memory);
+  for (LayerSteps& l : layers_) {
+    l.attention.part_sums = room.part_sums;
+    l.attention.part_tops = room.part_tops;
+    l.attention.part_counters = at_.part_counters;
+  }
+  error = cudaMemcpyAsync(room.layers, layers_.data(), layers_.size() * sizeof(LayerSteps),
+                          cudaMemcpyHostToDevice, stream);
   if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
-  resident_.layers = reinterpret_cast<const LayerSteps*>(options_.resident_memory);
+  resident_.layers = room.layers;
   resident_.n_layers = shape_.n_layers;
   resident_.met = at_.met;
   n_staying_ = n_blocks;

@@ -1,7 +1,7 @@
 // StepBuffers::scratch, cut into what the fast kernels need.
 #pragma once
 
-#include "kernels/cuda/decode/product_step.h"
+#include "kernels/cuda/decode/layer_steps.h"
 
 namespace mm2::kernels::cuda {
 
@@ -18,7 +18,7 @@ struct Workspace {
   uint32_t*
       counters;  // of products, of attention, of the router; of boundaries, in a line of its own
   int32_t n_counters, n_product_counters;
-  uint32_t *router_counter, *met;
+  uint32_t *part_counters, *router_counter, *met;
   int32_t max_chunks, max_supers;
   int64_t bytes;
 };
@@ -66,6 +66,25 @@ inline ProductRoom product_room(const ModelShape& s) {
   return room;
 }
 
+/// DecodeOptions::resident_memory, cut.
+struct ResidentRoom {
+  LayerSteps* layers;
+  float* part_sums;
+  float2* part_tops;
+  int64_t bytes;
+};
+inline ResidentRoom resident_room(const ModelShape& s, char* base) {
+  const int64_t places =
+      int64_t{kMostSharedUnits} * kChunkParts * kDecodeTokens * (s.n_heads / s.n_kv_heads);
+  Cutter cut(base);
+  ResidentRoom room{};
+  room.layers = cut.take<LayerSteps>(s.n_layers);
+  room.part_sums = cut.take<float>(places * s.head_dim);
+  room.part_tops = cut.take<float2>(places);
+  room.bytes = cut.bytes();
+  return room;
+}
+
 inline Workspace workspace_of(const ModelShape& s, int32_t max_positions, char* base) {
   const int64_t q = int64_t{s.n_heads} * s.head_dim, kv = int64_t{s.n_kv_heads} * s.head_dim;
   Workspace at{};
@@ -84,11 +103,13 @@ inline Workspace workspace_of(const ModelShape& s, int32_t max_positions, char* 
   at.sums = cut.take<float>(places * s.head_dim);
   at.tops = cut.take<float2>(places);
   at.n_product_counters = static_cast<int32_t>(room.groups);
-  const int32_t of_router =
+  const int32_t of_parts =
       at.n_product_counters + kDecodeTokens * s.n_kv_heads * (at.max_supers + 1);
+  const int32_t of_router = of_parts + kMostSharedUnits * kDecodeTokens;
   const auto of_boundaries = static_cast<int32_t>(round_up(of_router + 1, 32));
   at.n_counters = of_boundaries + 1;
   at.counters = cut.take<uint32_t>(at.n_counters);
+  at.part_counters = at.counters + of_parts;
   at.router_counter = at.counters + of_router;
   at.met = at.counters + of_boundaries;
   at.bytes = cut.bytes();

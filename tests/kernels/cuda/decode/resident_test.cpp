@@ -76,6 +76,9 @@ TEST_CASE("cuda decode resident: the bits of the graph over random steps, on any
   const ModelFormats formats[] = {{kW4, kW4, kW4}, {plain(kBF16), kW4, kW4}};
   for (const int32_t number : {kBF16, kE4M3}) {
     const bool first = number == kBF16;
+    cuda_emulator::Settings settings;
+    settings.order = first ? cuda_emulator::kAscending : cuda_emulator::kDescending;
+    cuda_emulator::set(settings);
     TwoModels model(tiny_shape(first ? 3 : 2), formats[first ? 0 : 1], 18);
     DecodeEngine graph(model, number, graph_on(1));
     DecodeEngine resident(model, number, first ? resident_on(1, 1) : resident_on(2, 2));
@@ -95,6 +98,42 @@ TEST_CASE("cuda decode resident: the bits of the graph over random steps, on any
       compare(resident, graph, rows);
     }
   }
+  cuda_emulator::set({});
+}
+
+TEST_CASE("cuda decode resident: chunks whose parts several blocks add, chunks and supers") {
+  struct Case {
+    int32_t head_dim, number, length, max_positions;
+    size_t n_tokens;
+  };
+  // Parts begin at multiples of 128, chunks at those of 512, supers at those of 8192.
+  const Case cases[] = {{16, kBF16, 126, 1280, 5},
+                        {32, kE4M3, 510, 1280, 4},
+                        {64, kE4M3, 300, 1280, 1},
+                        {128, kBF16, 383, 1280, 2},
+                        {16, kE4M3, 8190, 8256, 4}};
+  for (const Case& c : cases) {
+    ModelShape s = tiny_shape(1);
+    s.head_dim = c.head_dim;
+    TwoModels model(s, {kW4, kW4, kW4}, 21);
+    DecodeEngine graph(model, c.number, graph_on(1), c.max_positions);
+    graph.pretend(0, c.length, 42);
+    Random random(7);
+    const std::vector<int32_t> tokens = some_tokens(random, s, c.n_tokens);
+    const std::vector<float> want = graph.run({{0, tokens}});
+    for (const int32_t n_multiprocessors : {1, 4}) {  // two blocks of threads, or eight
+      DecodeEngine resident(model, c.number, resident_on(n_multiprocessors), c.max_positions);
+      resident.pretend(0, c.length, 42);
+      INFO("position " << c.length << ", " << n_multiprocessors << " multiprocessors");
+      CHECK(same_bits(resident.run({{0, tokens}}), want));
+      CHECK(resident.cache() == graph.cache());
+    }
+  }
+  CHECK(cuda::parts_of_chunk(66, 264) == 4);
+  CHECK(cuda::parts_of_chunk(67, 264) == 2);
+  CHECK(cuda::parts_of_chunk(132, 264) == 2);
+  CHECK(cuda::parts_of_chunk(133, 264) == 1);
+  CHECK(cuda::parts_of_chunk(133, 1000) == 1);
 }
 
 TEST_CASE("cuda decode resident: a step after one that was lost has the same bits") {
