@@ -176,28 +176,26 @@ struct Fp8Codes {
   /// 2^-120 of the numbers of a step that is all normal.
   static void normal_numbers(const char* step, int v, __m256* w) {
     const __m256i c = load256(step + 32 * v), zero = _mm256_setzero_si256();
-    const __m256i first = _mm256_unpacklo_epi8(zero, c), second = _mm256_unpackhi_epi8(zero, c);
-    w[0] = top_byte(_mm256_slli_epi32(first, 16)), w[1] = top_byte(first);
-    w[2] = top_byte(_mm256_slli_epi32(second, 16)), w[3] = top_byte(second);
+    place_bytes(_mm256_unpacklo_epi8(zero, c), w);
+    place_bytes(_mm256_unpackhi_epi8(zero, c), w + 2);
   }
   void numbers(const char* step, int v, __m256* w) const {
-    const __m256i c = load256(step + 32 * v), zero = _mm256_setzero_si256();
-    const __m256i first = _mm256_unpacklo_epi8(zero, c), second = _mm256_unpackhi_epi8(zero, c);
-    w[0] = any_number(_mm256_slli_epi32(first, 16)), w[1] = any_number(first);
-    w[2] = any_number(_mm256_slli_epi32(second, 16)), w[3] = any_number(second);
+    normal_numbers(step, v, w);
+    for (int k = 0; k < kCols; ++k) w[k] = any_number(_mm256_castps_si256(w[k]));
   }
 
  private:
-  static __m256 top_byte(__m256i dwords) {
-    return _mm256_castsi256_ps(
-        _mm256_and_si256(_mm256_srai_epi32(dwords, 4), _mm256_set1_epi32(int(0x87F00000))));
+  // Of words with a byte at the top: the bits of the even ones, then those of the odd ones.
+  static void place_bytes(__m256i words, __m256* w) {
+    const __m256i mask = _mm256_set1_epi32(int(0x87F00000));
+    const __m256i shifted = _mm256_srai_epi16(words, 4);
+    w[0] = _mm256_castsi256_ps(_mm256_and_si256(_mm256_slli_epi32(shifted, 16), mask));
+    w[1] = _mm256_castsi256_ps(_mm256_and_si256(shifted, mask));
   }
   // With 120 added to the exponent; without one the size n = 2^-7 (1 + m / 8) stands for
   // 2^-9 m = 2 n - 2^-6, which is the smaller of the two just then.
-  static __m256 any_number(__m256i dwords) {
-    const __m256i bias = _mm256_set1_epi32(120 << 23);
-    const __m256 n =
-        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(top_byte(dwords)), bias));
+  static __m256 any_number(__m256i bits) {
+    const __m256 n = _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(120 << 23)));
     const __m256 sign = _mm256_set1_ps(-0.0f), size = _mm256_andnot_ps(sign, n);
     const __m256 lower = _mm256_sub_ps(_mm256_add_ps(size, size), _mm256_set1_ps(0x1p-6f));
     return _mm256_or_ps(_mm256_min_ps(size, lower), _mm256_and_ps(sign, n));
