@@ -131,6 +131,46 @@ void add_queries(const Products& p) {
   for (int64_t lane = 0; lane < p.lanes; lane += 16) add_tile<n, 1, exact>(p, lane);
 }
 
+// Where rows serve no more queries than have sums in registers they need not be kept: the same for
+// 64 lanes of BF16 as they lie at `from`, where products are exact.
+template <int n>
+void add_bf16(const Products& p, const char* from) {
+  __m512 sum[n][4];
+#pragma GCC unroll 6
+  for (int q = 0; q < n; ++q) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) sum[q][i] = _mm512_loadu_ps(p.sums + q * p.sum_stride + 16 * i);
+  }
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
+  constexpr int64_t kNear = 1024;  // bytes ahead, into the first-level cache
+  Prefetch prefetch(p.ahead, p.n_steps / 2);
+  for (int64_t step = 0; step < p.n_steps; step += 2, from += 4 * kKvLanes) {
+    prefetch.step();
+    for (int i = 0; i < 4; ++i) _mm_prefetch(from + kNear + 64 * i, _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (int odd = 1; odd >= 0; --odd) {
+      __m512 row[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const __m512i pairs = load(from + 64 * i);
+        row[i] = _mm512_castsi512_ps(odd != 0 ? _mm512_and_si512(pairs, upper)
+                                              : _mm512_slli_epi32(pairs, 16));
+      }
+#pragma GCC unroll 6
+      for (int q = 0; q < n; ++q) {
+        const __m512 factor = _mm512_set1_ps(p.factors[q * p.factor_stride + step + odd]);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) sum[q][i] = _mm512_fmadd_ps(row[i], factor, sum[q][i]);
+      }
+    }
+  }
+#pragma GCC unroll 6
+  for (int q = 0; q < n; ++q) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) _mm512_storeu_ps(p.sums + q * p.sum_stride + 16 * i, sum[q][i]);
+  }
+}
+
 // exp2_f32 of 16 numbers, with its bits.
 inline __m512 exp2(__m512 t) {
   const auto all = [](float x) { return _mm512_set1_ps(x); };
@@ -165,6 +205,14 @@ struct Isa {
         {add_queries<1, true>, add_queries<2, true>, add_queries<3, true>, add_queries<4, true>,
          add_queries<5, true>, add_queries<6, true>}};
     kTiles[p.exact ? 1 : 0][p.n - 1](p);
+  }
+
+  static bool add_codes(const Products& p, int32_t number, const char* from) {
+    constexpr decltype(&add_bf16<1>) kTiles[kQueries] = {add_bf16<1>, add_bf16<2>, add_bf16<3>,
+                                                         add_bf16<4>, add_bf16<5>, add_bf16<6>};
+    if (number != kBF16 || !p.exact || p.lanes != kKvLanes || p.n > kQueries) return false;
+    kTiles[p.n - 1](p, from);
+    return true;
   }
 
   static float soften(float* scores, int64_t n_valid, const Softening& s) {

@@ -8,6 +8,8 @@
 //                           steps [first, first + n) of a group of keys or values (kv.h) as floats,
 //                           [n, lanes]; first and n are even, for kE4M3 multiples of 4
 //   add_products(products)  see Products
+//   add_codes(products, number, from)  may be missing: the same as widen and add_products together
+//                           for all n queries and from the start of a group on, or false
 //   soften(scores, n_valid, softening)  see Softening
 #pragma once
 
@@ -223,12 +225,22 @@ class ChunkSums {
       p.n_steps = left < kPieceSteps ? left : kPieceSteps;
       p.exact = call_.exact;
       p.ahead = ahead.take(share);
+      if (added_at_once(p, unit + layout::kv_offset(u_.number, kKvLanes, 0, d))) continue;
       Isa::widen(u_.number, unit, kKvLanes, d, p.n_steps, room_.rows, p.ahead.take(share / 8));
       for (int32_t q = 0; q < tile_.n_queries; q += p.n) {
         p.n = group_from(q);
         add_products(p);
       }
     }
+  }
+
+  // All queries of a small tile at once, all steps, from the codes themselves.
+  bool added_at_once(Products& p, const char* from) const {
+    p.n = static_cast<int32_t>(tile_.n_queries);
+    if constexpr (requires { Isa::add_codes(p, u_.number, from); }) {
+      return Isa::add_codes(p, u_.number, from);
+    }
+    return false;
   }
 
   // One group of queries; then the next one's place.
@@ -257,6 +269,7 @@ class ChunkSums {
   void add_values(const char* unit, int64_t start, Ahead ahead) {
     const int64_t n_valid = valid(tile_.last_position, start);
     const int64_t n_steps = round_up(n_valid, 4);
+    const bool all_see_all = valid(call_.position(tile_, 0), start) == kKvLanes;
     const int64_t share = ahead.bytes * kKvLanes / round_up(call_.width, kKvLanes);
     for (int64_t d = 0; d < call_.width; d += kKvLanes) {
       const layout::ValueGroup group = layout::value_group(u_, d);
@@ -269,6 +282,8 @@ class ChunkSums {
       p.lanes = group.lanes;
       p.exact = call_.exact;
       p.ahead = ahead.take(share);
+      p.n_steps = n_steps;
+      if (all_see_all && added_at_once(p, unit + group.offset)) continue;
       Isa::widen(u_.number, unit + group.offset, group.lanes, 0, n_steps, room_.rows,
                  p.ahead.take(share / 8));
       memset(room_.rows + n_valid * group.lanes, 0,
