@@ -130,6 +130,28 @@ TEST_CASE("attention: a token's bits do not depend on its neighbours, nor on wor
   }
 }
 
+TEST_CASE("attention: an infinite value reaches no token before it in the same step") {
+  Random random(4);
+  const ModelShape s = shape_of(1, 1, 64);
+  constexpr int32_t kLength = 64;  // the last token fills a unit
+  for (const int32_t number : {kF32, kBF16}) {
+    const Cache a(*tested_backend(), s, number, 64, 1), b(*reference_backend(), s, number, 64, 1);
+    fill(random, s, kLength, a, b);
+    std::vector<float> kv(2 * 64, INFINITY);
+    std::fill(kv.begin(), kv.begin() + 64, 0.0f);
+    layout::store_position(a.kv, s, a.row(0, 1, 0), 0, kLength - 1, kv.data(), kv.data() + 64);
+    const auto q = random.vector(3 * 64);
+    const auto all = run_generic(s, a, q, kLength - 3, kBF16, 1);
+    for (int32_t t = 0; t < 3; ++t) {
+      const auto from = q.begin() + t * 64;
+      const auto alone = run_generic(s, a, {from, from + 64}, kLength - 3 + t, kBF16, 1);
+      INFO("cache " << number << ", token " << t);
+      CHECK(std::isfinite(alone[0]) == (t < 2));
+      CHECK(same_bits(alone, {all.begin() + t * 64, all.begin() + (t + 1) * 64}));
+    }
+  }
+}
+
 TEST_CASE("attention: NaN in one sequence does not reach another of the same step") {
   Random random(3);
   const ModelShape s = shape_of(4, 2, 8);

@@ -269,7 +269,7 @@ class ChunkSums {
   void add_values(const char* unit, int64_t start, Ahead ahead) {
     const int64_t n_valid = valid(tile_.last_position, start);
     const int64_t n_steps = round_up(n_valid, 4);
-    const bool all_see_all = valid(call_.position(tile_, 0), start) == kKvLanes;
+    const int64_t seen_by_all = valid(call_.position(tile_, 0), start);
     const int64_t share = ahead.bytes * kKvLanes / round_up(call_.width, kKvLanes);
     for (int64_t d = 0; d < call_.width; d += kKvLanes) {
       const layout::ValueGroup group = layout::value_group(u_, d);
@@ -283,17 +283,47 @@ class ChunkSums {
       p.exact = call_.exact;
       p.ahead = ahead.take(share);
       p.n_steps = n_steps;
-      if (all_see_all && added_at_once(p, unit + group.offset)) continue;
+      if (seen_by_all == kKvLanes && added_at_once(p, unit + group.offset)) continue;
       Isa::widen(u_.number, unit + group.offset, group.lanes, 0, n_steps, room_.rows,
                  p.ahead.take(share / 8));
       memset(room_.rows + n_valid * group.lanes, 0,
              static_cast<size_t>((n_steps - n_valid) * group.lanes) * 4);
+      if (seen_by_all < n_valid && !all_finite(room_.rows + seen_by_all * group.lanes,
+                                               (n_valid - seen_by_all) * group.lanes)) {
+        add_to_each(p, start);
+        continue;
+      }
       for (int32_t q = 0; q < tile_.n_queries; q += p.n) {
         p.n = group_from(q);
         p.n_steps = round_up(valid(call_.position(tile_, q + p.n - 1), start), 2);
         add_products(p);
       }
     }
+  }
+
+  // A weight of 0 does not take an infinite value away. The last query sees most: the rows that one
+  // does not see may go.
+  void add_to_each(Products p, int64_t start) {
+    float* sums = p.sums;
+    p.n = 1;
+    for (int32_t q = tile_.n_queries - 1; q >= 0; --q) {
+      const int64_t n_valid = valid(call_.position(tile_, q), start);
+      p.n_steps = round_up(n_valid, 2);
+      memset(room_.rows + n_valid * p.lanes, 0,
+             static_cast<size_t>((p.n_steps - n_valid) * p.lanes) * 4);
+      p.factors = room_.scores + q * p.factor_stride;
+      p.sums = sums + q * p.sum_stride;
+      if (p.n_steps > 0) Isa::add_products(p);
+      p.ahead.bytes = 0;
+    }
+  }
+
+  static bool all_finite(const float* rows, int64_t n) {
+    uint32_t wild = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      wild |= static_cast<uint32_t>((bits_of(rows[i]) & 0x7F800000u) == 0x7F800000u);
+    }
+    return wild == 0;
   }
 
   int32_t group_from(int32_t q) const {
