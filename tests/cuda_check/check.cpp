@@ -83,6 +83,8 @@ std::vector<std::vector<Part>> schedule(int32_t n_vocab) {
           {{1, t(30), 1}, {2, t(20), 20}}};
 }
 
+constexpr int32_t kDecoded = 8;  // tokens of a step that the kernels of decoding run
+
 // ---- comparisons ----------------------------------------------------------------------------------
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -119,13 +121,15 @@ void take_worst(const Verdicts& verdicts, Outcome& outcome) {
       outcome.operation + " is off by " + std::to_string(outcome.worst) + " of its bound";
 }
 
-// A prompt in other pieces, alone: the same bits.
+// A prompt in other pieces, alone: the same bits. The last piece is one for the kernels of decoding.
 bool is_invariant(Runner& cut, const std::vector<std::vector<Part>>& steps,
                   const std::vector<Seen>& seen, int32_t n_vocab) {
   const Part& prompt = steps[0][0];
   const auto first = prompt.tokens.begin();
+  const auto last = prompt.tokens.end() - kDecoded;
   cut.step({{0, {first, first + 33}, 0}}, false);
-  const Seen rest = cut.step({{0, {first + 33, prompt.tokens.end()}, prompt.n_outputs}}, false);
+  cut.step({{0, {first + 33, last}, 0}}, false);
+  const Seen rest = cut.step({{0, {last, prompt.tokens.end()}, prompt.n_outputs}}, false);
   if (!same_bits(rest.logits, seen[0].logits)) return false;
   const Seen next = cut.step({steps[1][0]}, false);
   return std::memcmp(next.logits.data(), seen[1].logits.data(),
@@ -202,6 +206,9 @@ class Checks {
         if (!options_.brief || is_typical(format.name)) model(shape, format);
       }
     }
+    for (const int32_t number : {kBF16, kE4M3}) {
+      if (options_.full && !options_.only_simple) long_prompt(number);
+    }
     return std::move(outcomes_);
   }
 
@@ -259,6 +266,35 @@ class Checks {
         }));
       }
     }
+  }
+
+  // Pieces of a prompt over the ends of chunks (512 positions) and of a super (8,192) of attention, each at once
+  // and with its last tokens through the kernels of decoding.
+  void long_prompt(int32_t kv_number) {
+    const std::string name = kv_number == kE4M3 ? "long prompt, kv fp8" : "long prompt, kv bf16";
+    if (!is_wanted(name)) return;
+    add(judged(name, "fast", [&](Outcome& outcome) {
+      const HostModel host(2, shape_of(1, 256, 12, 2, 128, 8, 4, 128, 192), plain(kBF16));
+      const GpuModel gpu(host, plugin_);
+      Setup setup;
+      setup.kv_number = kv_number;
+      setup.kernels = kFast;
+      setup.max_tokens = 1024;
+      setup.blocks_per_sequence = 132;
+      GpuRunner at_once(plugin_, gpu, host, setup), cut(plugin_, gpu, host, setup);
+      Random random(5);
+      for (const int32_t n : {700, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 446}) {
+        const std::vector<int32_t> tokens = text(random, n, host.shape.n_vocab);
+        const Seen whole = at_once.step({{0, tokens, kDecoded}}, false);
+        cut.step({{0, {tokens.begin(), tokens.end() - kDecoded}, 0}}, false);
+        const Seen last = cut.step({{0, {tokens.end() - kDecoded, tokens.end()}, kDecoded}}, false);
+        if (same_bits(whole.logits, last.logits)) continue;
+        outcome.result = "FAIL";
+        outcome.detail = "the last tokens before position " + std::to_string(cut.length(0)) +
+                         " have other bits where they are decoded";
+        return;
+      }
+    }));
   }
 
   const Plugin& plugin_;
