@@ -106,7 +106,8 @@ class AttentionRows {
       const int32_t n = i % 2 != 0 ? k_width : q_width;
       const float sum =
           sum_of_squares(x, n, thread, kWarpgroup, to.room[group], [this] { sync_group(); });
-      if (thread == 0) (i % 2 != 0 ? to.k_factor : to.q_factor)[i / 2] = norm_factor(sum, n, s.eps);
+      float* factors = i % 2 != 0 ? to.k_factor : to.q_factor;
+      if (thread == 0) factors[i / 2] = norm_factor(sum, n, s.eps);
     }
     sync_block();
   }
