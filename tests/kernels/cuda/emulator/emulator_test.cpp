@@ -240,6 +240,23 @@ TEST_CASE("emulator: blocks of a cooperative launch run together") {
   });
 }
 
+TEST_CASE("emulator: a cooperative launch is refused where its blocks cannot all stay") {
+  Settings settings;
+  settings.n_multiprocessors = 3;
+  cuda_emulator::set(settings);
+  int each = 0;
+  CHECK(blocks_that_stay(different_operations, 160, 113 << 10, &each) == cudaSuccess);
+  CHECK(each == 2);
+  Launch how{7, 160, nullptr, 113 << 10, true};
+  CHECK(launch(different_operations, how) == cudaErrorCooperativeLaunchTooLarge);
+  settings.cooperative = 0;
+  cuda_emulator::set(settings);
+  how.grid = dim3(1);
+  CHECK(launch(different_operations, how) == cudaErrorNotSupported);
+  CHECK(cudaGetLastError() == cudaErrorNotSupported);
+  cuda_emulator::set({});
+}
+
 TEST_CASE("emulator: launches beyond the limits of the device are refused") {
   cuda_emulator::set({});
   CHECK(launch(different_operations, {1, 1025}) == cudaErrorInvalidConfiguration);
