@@ -1,6 +1,9 @@
 // Attention of many tokens of a sequence, with the bits of kernels/cuda/decode/attention_step.h: the same
 // tiles of 64 positions, groups of 128, chunks of 512 and supers of 16, added in the same order. Only the
 // columns of a product are more: the query heads of a KV head for some tokens, instead of one.
+//
+// Only of numbers that are finite: an infinite value of a token (BF16) makes NaN of those before it in
+// its 64 positions too, which decoding would not. Its row is not finite either way, and says so.
 #pragma once
 
 #include <cuda_runtime_api.h>
