@@ -78,13 +78,14 @@ class Page(unittest.TestCase):
         self.shot("tool")
 
     def test_stop_stops(self):
-        self.browser.run("requestBody = (whole => () => ({...whole(), ignore_eos: true, temperature: 1}))(requestBody)")
+        self.browser.run("window.unchanged = requestBody, requestBody = () => ({...unchanged(), ignore_eos: true, temperature: 1})")
         self.browser.run("input.value = 'Tell me a story about a fox.', document.getElementById('compose').requestSubmit()")
         self.browser.wait_for("!!document.querySelector('.assistant .body')")
         self.browser.run("document.getElementById('stop').click()")
         self.browser.wait_for(ANSWERED)
         self.assertIn("stopped", self.text(".note")[0])
         self.server.wait_until_idle(5)
+        self.browser.run("requestBody = unchanged")  # an answer that ends by itself
         self.ask("Hi!")
 
     def test_markup_of_the_model_stays_text(self):
