@@ -67,7 +67,8 @@ Result<Options> read_options(const Json& json) {
   MM2_RETURN_IF_ERROR(reader.boolean("strict", to.strict));
   if (to.model.empty()) return reader.wrong("model", "must name a checkpoint");
   if (to.tokens.empty() == to.tokens_bin.empty()) {
-    return reader.wrong("tokens", "must name a file of tokens unless tokens_bin does, and not both");
+    return reader.wrong("tokens",
+                        "must name a file of tokens unless tokens_bin does, and not both");
   }
   if (to.out.empty()) return reader.wrong("out", "must name the file to write");
   return to;

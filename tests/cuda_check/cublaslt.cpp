@@ -21,6 +21,9 @@ struct Library {
   decltype(&cublasLtMatmulPreferenceSetAttribute) set_preference = nullptr;
   decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
   decltype(&cublasLtMatmul) matmul = nullptr;
+  decltype(&cublasLtMatmulDescDestroy) free_desc = nullptr;
+  decltype(&cublasLtMatrixLayoutDestroy) free_layout = nullptr;
+  decltype(&cublasLtMatmulPreferenceDestroy) free_preference = nullptr;
   bool is_whole = false;
 
   Library() {
@@ -33,7 +36,10 @@ struct Library {
                find(handle, "cublasLtMatmulPreferenceCreate", preference) &&
                find(handle, "cublasLtMatmulPreferenceSetAttribute", set_preference) &&
                find(handle, "cublasLtMatmulAlgoGetHeuristic", heuristic) &&
-               find(handle, "cublasLtMatmul", matmul);
+               find(handle, "cublasLtMatmul", matmul) &&
+               find(handle, "cublasLtMatmulDescDestroy", free_desc) &&
+               find(handle, "cublasLtMatrixLayoutDestroy", free_layout) &&
+               find(handle, "cublasLtMatmulPreferenceDestroy", free_preference);
   }
 
  private:
@@ -46,12 +52,31 @@ struct Library {
 
 constexpr size_t kWorkspace = size_t{64} << 20;
 
-// Its matrices are column-major: y^T[n_out, n_tokens] = (w^T)^T x^T.
-double time_matmul(const Library& lib, cublasLtHandle_t handle, int32_t n_tokens, int64_t n_out,
-                   int64_t n_in, char* memory) {
+// What describes a product, with an owner.
+struct Description {
+  const Library& lib;
   cublasLtMatmulDesc_t product = nullptr;
   cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
   cublasLtMatmulPreference_t preference = nullptr;
+  explicit Description(const Library& library) : lib(library) {}
+  ~Description() {
+    if (product != nullptr) lib.free_desc(product);
+    for (cublasLtMatrixLayout_t layout : {w, x, y}) {
+      if (layout != nullptr) lib.free_layout(layout);
+    }
+    if (preference != nullptr) lib.free_preference(preference);
+  }
+  Description(const Description&) = delete;
+  Description& operator=(const Description&) = delete;
+};
+
+// Its matrices are column-major: y^T[n_out, n_tokens] = (w^T)^T x^T.
+double time_matmul(const Library& lib, cublasLtHandle_t handle, int32_t n_tokens, int64_t n_out,
+                   int64_t n_in, char* memory) {
+  Description description(lib);
+  auto& product = description.product;
+  auto &w = description.w, &x = description.x, &y = description.y;
+  auto& preference = description.preference;
   const cublasOperation_t transposed = CUBLAS_OP_T;
   cublasLtMatmulHeuristicResult_t best{};
   int n_found = 0;

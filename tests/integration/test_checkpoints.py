@@ -186,6 +186,18 @@ class WritingVerbs(program.ProgramTest):
         self.assert_fails(program.run("calibrate", program.TINY, tokens, "-o", out + "2", "--collect", "reap,everything"), 2, "collect")
         self.assertFalse(os.path.exists(out + "2.partial"))
 
+    def test_calibrate_takes_ids_as_numbers_or_as_json(self):
+        ids = [(7 * i) % 1600 for i in range(50)]
+        with open(self.path("ids.bin"), "wb") as file:
+            file.write(struct.pack("<50i", *ids))
+        with open(self.path("ids.jsonl"), "w") as file:
+            for first in range(0, 50, 20):
+                file.write(json.dumps({"ids": ids[first:first + 20]}) + "\n")
+        self.assert_succeeds(program.run("calibrate", program.TINY, "--tokens-bin", self.path("ids.bin"), "--max-length", 20, "-o", self.path("a")))
+        self.assert_succeeds(program.run("calibrate", program.TINY, self.path("ids.jsonl"), "-o", self.path("b")))
+        self.assertEqual(content(self.path("a")), content(self.path("b")))
+        self.assert_fails(program.run("calibrate", program.TINY, "-o", self.path("c")), 2, "tokens")
+
     def tensors(self, folder):
         """{name: digest} as verify sees them."""
         done = program.run("verify", folder, "--hash", "--json")

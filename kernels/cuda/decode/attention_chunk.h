@@ -46,12 +46,6 @@ class Attention : public AttentionRows<number, kDim, kHere> {
   }
 
  private:
-  /// log2(e) / sqrt(head_dim) times the scale of the keys.
-  __device__ float score_factor(const ChunkUnit& u) const {
-    const float scale = number == kE4M3 ? s.k_scales[u.kv_head] : 1.0f;
-    return __fdiv_rn(1.44269504f, __fsqrt_rn(static_cast<float>(kDim))) * scale;
-  }
-
   /// The greatest of both rows of all threads for each of the thread's two queries.
   __device__ void greatest_of_tile(const float (&score)[4], float (&greatest)[2]) {
     MM2_UNROLL
@@ -157,7 +151,7 @@ class Attention : public AttentionRows<number, kDim, kHere> {
       return;
     }
     State state{{kLowestScore, kLowestScore}, {0, 0}, {}};
-    const float factor = score_factor(u);
+    const float factor = score_factor<number, kDim>(s, u.kv_head);
     const int64_t half = int64_t{s.block_size} * kDim * (number == kE4M3 ? 1 : 2);
     MM2_ROLLED
     for (int32_t i = 0; i < kGroupTiles; ++i) {

@@ -49,20 +49,4 @@ __device__ inline Sums find_all(const AttentionStep& s, int32_t token, int32_t h
   return all;
 }
 
-/// After a block of threads has left something: true for the last of n to do so, which finds all of it.
-/// said: in shared memory. What sync() does: all its threads meet.
-template <typename Sync>
-__device__ inline bool is_last(uint32_t* counter, int32_t n, uint32_t* said, Sync sync) {
-  __threadfence();
-  sync();
-  if (threadIdx.x == 0) {
-    *said = add_acq_rel(counter, 1) == static_cast<uint32_t>(n) - 1 ? 1 : 0;
-    if (*said != 0) *counter = 0;
-  }
-  sync();
-  if (*said == 0) return false;
-  __threadfence();
-  return true;
-}
-
 }  // namespace mm2::kernels::cuda

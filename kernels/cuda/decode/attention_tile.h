@@ -14,6 +14,14 @@ namespace mm2::kernels::cuda {
 constexpr int32_t kTilePositions = 64;
 static_assert(kAttentionBlock % kTilePositions == 0, "a tile lies in one block of the cache");
 
+/// What turns a product of a query and a key into an exponent of 2: log2(e) / sqrt(head_dim) times the scale
+/// of the keys.
+template <int32_t number, int32_t kDim>
+__device__ inline float score_factor(const AttentionStep& s, int32_t kv_head) {
+  const float scale = number == kE4M3 ? s.k_scales[kv_head] : 1.0f;
+  return __fdiv_rn(1.44269504f, __fsqrt_rn(static_cast<float>(kDim))) * scale;
+}
+
 /// The column of component d among the queries' (and keys') 16 * steps columns.
 template <int32_t number>
 MM2_HD constexpr int32_t column_of_component(int32_t d) {

@@ -7,12 +7,9 @@
 
 namespace mm2::kernels::cuda {
 
-/// 2^t: the polynomial's error and the roundings of Horner's rule come to less than 2^-22 of it. 0 below
-/// -125, infinite from 128 on, NaN of NaN.
-MM2_HD static inline float exp2_fast(float t) {
+/// 2^t for t from -125 to below 128, else anything: see exp2_fast.
+MM2_HD static inline float exp2_in_range(float t) {
   constexpr float kRound = 0x1.8p23f;  // adding it rounds to an integer, which is in the low bits
-  if (t < -125.0f) return 0.0f;
-  if (t >= 128.0f) return float_of(0x7F800000u);
   const float shifted = t + kRound;
   const float r = t - (shifted - kRound);  // exact, at most 1/2
   float p = 1.5594678e-4f;
@@ -22,9 +19,17 @@ MM2_HD static inline float exp2_fast(float t) {
   p = fmaf(p, r, 2.4022653e-1f);
   p = fmaf(p, r, 6.9314721e-1f);
   p = fmaf(p, r, 1.0f);
-  if (!(t == t)) return t;
   // n is -125 to 128: 2^(n - 1), then doubled, is a float for each.
   return p * float_of((bits_of(shifted) - bits_of(kRound) + 126u) << 23) * 2.0f;
+}
+
+/// 2^t: the polynomial's error and the roundings of Horner's rule come to less than 2^-22 of it. 0 below
+/// -125, infinite from 128 on, NaN of NaN.
+MM2_HD static inline float exp2_fast(float t) {
+  if (t < -125.0f) return 0.0f;
+  if (t >= 128.0f) return float_of(0x7F800000u);
+  if (!(t == t)) return t;
+  return exp2_in_range(t);
 }
 
 /// Cosine and sine of pi times half_turns: exact to a float's last bit, as far as half_turns is.

@@ -96,18 +96,8 @@ struct Consumer {
   __device__ bool leave_sums(const Unit& u, const float (&y)[4], const float (&z)[4]) {
     __stcg(partial(u, u.part, 0), make_float4(y[0], y[1], y[2], y[3]));
     if (p.task == kGateUpTask) __stcg(partial(u, u.part, 1), make_float4(z[0], z[1], z[2], z[3]));
-    __threadfence();
-    sync_consumers();
-    uint32_t* last = reinterpret_cast<uint32_t*>(room + 4);
-    if (thread == 0) {
-      const auto n = static_cast<uint32_t>(u.n_parts);
-      *last = add_acq_rel(p.counters + u.group, 1) == n - 1 ? 1 : 0;
-      if (*last != 0) p.counters[u.group] = 0;
-    }
-    sync_consumers();
-    if (*last == 0) return false;
-    __threadfence();
-    return true;
+    return is_last(p.counters + u.group, u.n_parts, reinterpret_cast<uint32_t*>(room + 4),
+                   [] { sync_consumers(); });
   }
 
   /// Parts [first, first + n) ascending.

@@ -8,17 +8,7 @@ namespace mm2::kernels::cuda {
 
 /// exp2_fast of what is not above 0.
 MM2_HD static inline float exp2_of_difference(float t) {
-  constexpr float kRound = 0x1.8p23f;
-  const float shifted = t + kRound;
-  const float r = t - (shifted - kRound);
-  float p = 1.5594678e-4f;
-  p = fmaf(p, r, 1.3406644e-3f);
-  p = fmaf(p, r, 9.6176930e-3f);
-  p = fmaf(p, r, 5.5503106e-2f);
-  p = fmaf(p, r, 2.4022653e-1f);
-  p = fmaf(p, r, 6.9314721e-1f);
-  p = fmaf(p, r, 1.0f);
-  p = p * float_of((bits_of(shifted) - bits_of(kRound) + 126u) << 23) * 2.0f;
+  const float p = exp2_in_range(t);
   return t < -125.0f ? 0.0f : p;
 }
 
@@ -88,12 +78,6 @@ class Columns : public ColumnSums<number, kDim> {
     if (n_chunks == 1) return this->write(unit, to.chunk, to.y + thread);
     if (n_chunks <= kSuperChunks) return this->write(unit, to.super, this->sums_of(0));
     this->write(unit, to.all, this->sums_of(1));
-  }
-
-  /// log2(e) / sqrt(head_dim) times the scale of the keys.
-  __device__ float score_factor(int32_t kv_head) const {
-    const float scale = number == kE4M3 ? s.k_scales[kv_head] : 1.0f;
-    return __fdiv_rn(1.44269504f, __fsqrt_rn(static_cast<float>(kDim))) * scale;
   }
 
   /// to.group.greatest of the tile and those before it, to.fade from the one before to it.
@@ -210,7 +194,7 @@ class Columns : public ColumnSums<number, kDim> {
 
   /// The chunk from `first` on: its four groups, ascending.
   __device__ void add_chunk(int32_t first, int32_t last, int32_t kv_head) {
-    const float factor = score_factor(kv_head);
+    const float factor = score_factor<number, kDim>(s, kv_head);
     MM2_ROLLED
     for (int32_t start = first; start < first + kChunkPositions && start <= last;
          start += kGroupPositions) {
